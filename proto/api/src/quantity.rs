@@ -1,0 +1,1 @@
+//! filled by the owner of proto/api
