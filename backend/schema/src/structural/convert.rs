@@ -1,0 +1,1 @@
+//! From a CRD's `openAPIV3Schema` to a [`Schema`].
