@@ -1,0 +1,132 @@
+//! What watchers are told.
+
+use std::fmt;
+
+use bytes::Bytes;
+
+use crate::entry::{self, Parsed};
+use crate::{Key, Obj, Result};
+
+/// The kinds of a watch event that a change causes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    Added,
+    Modified,
+    Deleted,
+}
+
+impl EventKind {
+    /// `ADDED`, `MODIFIED` or `DELETED`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Added => "ADDED",
+            Self::Modified => "MODIFIED",
+            Self::Deleted => "DELETED",
+        }
+    }
+
+    pub(crate) fn line_start(self) -> &'static [u8] {
+        match self {
+            Self::Added => br#"{"type":"ADDED","object":"#,
+            Self::Modified => br#"{"type":"MODIFIED","object":"#,
+            Self::Deleted => br#"{"type":"DELETED","object":"#,
+        }
+    }
+
+    /// The letter in the log's `kind` column.
+    pub(crate) fn letter(self) -> &'static str {
+        match self {
+            Self::Added => "A",
+            Self::Modified => "M",
+            Self::Deleted => "D",
+        }
+    }
+
+    pub(crate) fn from_letter(letter: &str) -> Option<Self> {
+        match letter {
+            "A" => Some(Self::Added),
+            "M" => Some(Self::Modified),
+            "D" => Some(Self::Deleted),
+            _ => None,
+        }
+    }
+}
+
+/// One change of one object.
+pub struct Event {
+    pub kind: EventKind,
+    /// The new state; for `Deleted` the last one, at the revision of the deletion.
+    pub object: Obj,
+    /// The state before, for selectors: an object that stops matching is `DELETED` to that watcher.
+    pub previous: Option<Obj>,
+    pub revision: u64,
+    line: Bytes,
+}
+
+impl Event {
+    pub(crate) fn new(
+        kind: EventKind,
+        key: Key,
+        revision: u64,
+        stored: &[u8],
+        parsed: Parsed,
+        previous: Option<Obj>,
+    ) -> Result<Self> {
+        let (object, line) = entry::framed(kind, key, revision, stored, parsed)?;
+        Ok(Self { kind, object: object.into(), previous, revision, line })
+    }
+
+    /// `{"type":"ADDED","object":{…}}` and a newline; encoded once, shared by all watchers.
+    pub fn json_line(&self) -> Bytes {
+        self.line.clone()
+    }
+
+    /// The line for a watcher to whom this change makes the object appear.
+    pub fn json_line_added(&self) -> Bytes {
+        if self.kind == EventKind::Added { self.line.clone() } else { self.relabelled(EventKind::Added, &self.object) }
+    }
+
+    /// The line for a watcher from whose sight this change takes the object: the state it last matched in, at the
+    /// revision of this event (as upstream does).
+    pub fn json_line_deleted(&self) -> Bytes {
+        match &self.previous {
+            Some(previous) if self.kind != EventKind::Deleted => self.relabelled(EventKind::Deleted, previous),
+            _ if self.kind == EventKind::Deleted => self.line.clone(),
+            _ => self.relabelled(EventKind::Deleted, &self.object),
+        }
+    }
+
+    fn relabelled(&self, kind: EventKind, state: &Obj) -> Bytes {
+        match entry::line(kind, &state.stored(), self.revision) {
+            Ok((line, _)) => line,
+            // Entries are only ever made of spliceable bytes.
+            Err(error) => {
+                tracing::error!(event = ?self, %error, "cannot relabel an event");
+                self.line.clone()
+            }
+        }
+    }
+
+    /// What the event keeps in memory beyond the cache.
+    pub(crate) fn weight(&self) -> usize {
+        self.line.len() + self.previous.as_ref().map_or(0, |previous| previous.bytes.len()) + size_of::<Self>()
+    }
+}
+
+impl fmt::Debug for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?}", self.kind.as_str(), self.object)
+    }
+}
+
+/// What [`crate::Watcher::next`] gives.
+#[derive(Clone, Debug)]
+pub enum WatchItem {
+    Event(std::sync::Arc<Event>),
+    /// Everything up to this revision has been delivered: material for a bookmark.
+    Progress(u64),
+    /// The watcher was too slow, or the log has been compacted or rewritten under it: answer 410, the client lists anew.
+    Gone,
+    /// The store is being closed.
+    Closed,
+}
