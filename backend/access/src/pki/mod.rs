@@ -13,6 +13,7 @@ mod identity;
 mod kubeconfig;
 mod tls;
 
+pub(crate) use authority::pem;
 pub use authority::{Ca, Issued, Validity};
 pub use csr::{SignRequest, Signer};
 pub use identity::{certificate_expiry, identity};
