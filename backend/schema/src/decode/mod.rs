@@ -1,9 +1,26 @@
 //! From the bytes of a request to an object of a known kind.
+//!
+//! One pass over the bytes builds the object and checks it against the schema: there is no second tree. Fields that
+//! upstream's Go types would lose on the way (nulls, unknown fields, empty optional lists and maps of built-in kinds)
+//! are lost here too, and scalars with a canonical form (quantities, times) are put into it, so that what is stored
+//! does not depend on who wrote it.
+//!
+//! Invariants: recursion is bounded by `limits::MAX_JSON_DEPTH`; a decoded object has no field its schema lacks.
 
+mod message;
+mod path;
+mod scalars;
+mod visit;
+mod yaml;
+
+use pilothouse_api::field::{self, Error as FieldError};
 use pilothouse_api::status::Status;
+use serde::de::DeserializeSeed;
 use serde_json::Value;
 
 use crate::schema::Schema;
+use path::Path;
+use visit::{Report, Seed};
 
 /// The media type of a body, as far as decoding tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,27 +61,164 @@ pub struct Decoded {
     pub warnings: Vec<String>,
 }
 
+/// Why a body was not decoded, before it is put into the words of the request's kind.
+enum Failure {
+    /// Not JSON, not YAML.
+    Syntax(String),
+    /// The wrong type somewhere.
+    Type(String),
+}
+
 /// Decodes a body. `apiVersion` and `kind` are completed from the schema where they are missing.
 /// Errors: 400 with upstream's words.
 pub fn decode(schema: &Schema, body: &[u8], format: Format, validation: FieldValidation) -> Result<Decoded, Status> {
-    let _ = (schema, format, validation);
-    let object = serde_json::from_slice(body).map_err(|e| Status::bad_request(e.to_string()))?;
-    Ok(Decoded { object, warnings: Vec::new() })
+    let mut report = Report::new(validation != FieldValidation::Ignore);
+    let outcome = match format {
+        Format::Json => from_json(schema, body, &mut report),
+        Format::Yaml => from_yaml(schema, body, &mut report),
+    };
+    let mut object = outcome.map_err(|failure| refusal(schema, body, format, failure))?;
+    message::complete(schema, &mut object).map_err(Status::bad_request)?;
+    let warnings = report.into_messages();
+    if validation == FieldValidation::Strict && !warnings.is_empty() {
+        return Err(Status::bad_request(message::cannot_handle(schema, &object, &strict(&warnings))));
+    }
+    Ok(Decoded { object, warnings })
 }
 
-/// Checks and normalizes an object that came about otherwise, such as by a patch.
+/// Checks and normalizes an object that came about otherwise. Errors: 400.
 pub fn check(schema: &Schema, object: Value, validation: FieldValidation) -> Result<Decoded, Status> {
-    let _ = (schema, validation);
-    Ok(Decoded { object, warnings: Vec::new() })
+    let mut report = Report::new(validation != FieldValidation::Ignore);
+    let (kind, version) = (object["kind"].clone(), object["apiVersion"].clone());
+    let mut object = from_value(schema, object, &mut report).map_err(|failure| {
+        let body = serde_json::json!({"kind": kind, "apiVersion": version});
+        Status::bad_request(message::cannot_handle(schema, &body, failure.text()))
+    })?;
+    message::complete(schema, &mut object).map_err(Status::bad_request)?;
+    let warnings = report.into_messages();
+    if validation == FieldValidation::Strict && !warnings.is_empty() {
+        return Err(Status::bad_request(message::cannot_handle(schema, &object, &strict(&warnings))));
+    }
+    Ok(Decoded { object, warnings })
 }
 
-/// Decodes a body that has no kind: a JSON patch, a merge patch. Duplicate fields are found, nulls are kept.
+/// Checks and normalizes the outcome of a patch; `found` is what [`parse`] had to say about the patch itself.
+/// Errors: 422 about the field `patch`, as upstream.
+pub fn check_patched(
+    schema: &Schema,
+    object: Value,
+    found: Vec<String>,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let mut report = Report::new(validation != FieldValidation::Ignore);
+    let invalid = |text: &str| {
+        let error = FieldError::invalid(field::Path::new("patch"), "", text);
+        Status::invalid("", "", "", &vec![error])
+    };
+    let mut object = from_value(schema, object, &mut report).map_err(|failure| invalid(failure.text()))?;
+    message::complete(schema, &mut object).map_err(Status::bad_request)?;
+    let warnings: Vec<String> = found.into_iter().chain(report.into_messages()).collect();
+    if validation == FieldValidation::Strict && !warnings.is_empty() {
+        return Err(invalid(&strict(&warnings)));
+    }
+    Ok(Decoded { object, warnings })
+}
+
+/// Decodes a body that has no kind: a JSON patch, a merge patch. Nulls are kept. Duplicate fields are told in
+/// `warnings` whatever the validation (unless it is `Ignore`): [`check_patched`] judges them.
+/// Errors: 400.
 pub fn parse(body: &[u8], format: Format, validation: FieldValidation) -> Result<Decoded, Status> {
-    decode(Schema::any(), body, format, validation)
+    let mut report = Report::new(validation != FieldValidation::Ignore);
+    let outcome = match format {
+        Format::Json => from_json(Schema::any(), body, &mut report),
+        Format::Yaml => from_yaml(Schema::any(), body, &mut report),
+    };
+    let object = outcome.map_err(|failure| Status::bad_request(format!("error decoding patch: {}", failure.text())))?;
+    Ok(Decoded { object, warnings: report.into_messages() })
 }
 
-/// Decodes the configuration of a server-side apply (`application/apply-patch+yaml`, JSON is YAML).
-/// Unknown fields are errors whatever `validation` says, as upstream; duplicates follow `validation`.
+/// Decodes the configuration of a server-side apply (`application/apply-patch+yaml`; JSON is YAML).
+/// Unknown fields are errors whatever `validation` says; duplicates follow `validation`.
+/// Errors: 400 for what is not YAML, 500 without reason for what does not fit the schema, both as upstream.
 pub fn decode_apply(schema: &Schema, body: &[u8], validation: FieldValidation) -> Result<Decoded, Status> {
-    decode(schema, body, Format::Yaml, validation)
+    let mut found = Report::new(validation != FieldValidation::Ignore);
+    let undecodable = |failure: Failure| Status::bad_request(format!("error decoding YAML: {}", failure.text()));
+    let config = match from_json(Schema::any(), body, &mut found) {
+        Ok(config) if found.is_empty() => config,
+        // Not JSON, or with duplicates, which are worded as YAML's: with their lines.
+        _ => {
+            found = Report::new(validation != FieldValidation::Ignore);
+            from_yaml(Schema::any(), body, &mut found).map_err(undecodable)?
+        }
+    };
+    if !config.is_object() {
+        return Err(Status::bad_request("error decoding YAML: the configuration must be an object"));
+    }
+    let warnings = found.into_messages();
+    if validation == FieldValidation::Strict && !warnings.is_empty() {
+        return Err(Status::bad_request(format!("error strict decoding YAML: {}", warnings.join(", "))));
+    }
+    let subject = message::subject(&config);
+    let untyped =
+        |text: &str| Status::failure(500, "", format!("failed to create typed patch object ({subject}): {text}"));
+    let mut report = Report::for_apply();
+    let mut object = from_value(schema, config, &mut report).map_err(|failure| untyped(failure.text()))?;
+    match report.into_messages().as_slice() {
+        [] => {}
+        [one] => return Err(untyped(one)),
+        many => return Err(untyped(&format!("errors:\n  {}", many.join("\n  ")))),
+    }
+    message::complete(schema, &mut object).map_err(Status::bad_request)?;
+    Ok(Decoded { object, warnings })
 }
+
+fn strict(found: &[String]) -> String {
+    format!("strict decoding error: {}", found.join(", "))
+}
+
+impl Failure {
+    fn text(&self) -> &str {
+        match self {
+            Self::Syntax(text) | Self::Type(text) => text,
+        }
+    }
+}
+
+fn refusal(schema: &Schema, body: &[u8], format: Format, failure: Failure) -> Status {
+    Status::bad_request(match failure {
+        Failure::Syntax(text) => message::unrecognized(schema, body, format, &text),
+        Failure::Type(text) => {
+            let head = message::head(body, format);
+            // A body of another kind fails for being that, not for the first field that differs.
+            message::mismatch(schema, &head).unwrap_or_else(|| message::cannot_handle(schema, &head, &text))
+        }
+    })
+}
+
+fn from_json(schema: &Schema, body: &[u8], report: &mut Report) -> Result<Value, Failure> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let seed = Seed { schema, path: &Path::Root, report };
+    let value = seed.deserialize(&mut deserializer);
+    let failure = |error: serde_json::Error| match report.take_fatal() {
+        Some(text) => Failure::Type(text),
+        None => Failure::Syntax(error.to_string()),
+    };
+    let value = value.map_err(failure)?;
+    deserializer.end().map_err(|error| Failure::Syntax(error.to_string()))?;
+    Ok(value)
+}
+
+fn from_yaml(schema: &Schema, body: &[u8], report: &mut Report) -> Result<Value, Failure> {
+    let value = yaml::parse(body, report).map_err(Failure::Syntax)?;
+    // Upstream converts YAML to JSON with sorted keys first, hence the order of what is reported.
+    from_value(schema, value, report)
+}
+
+fn from_value(schema: &Schema, value: Value, report: &mut Report) -> Result<Value, Failure> {
+    let seed = Seed { schema, path: &Path::Root, report };
+    let outcome: Result<Value, serde_json::Error> = seed.deserialize(value);
+    outcome.map_err(|error| Failure::Type(report.take_fatal().unwrap_or_else(|| error.to_string())))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,105 @@
+//! Scalars with a form of their own: quantities, times, base64.
+
+use jiff::Timestamp;
+
+/// Upstream's words for text that is no quantity.
+pub const NO_QUANTITY: &str =
+    "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+
+/// The canonical form of a quantity: `1000m` → `1`.
+pub fn quantity(text: &str) -> Result<String, String> {
+    // Quantities are written canonically nearly always; digits and a plain suffix need no arithmetic to see that.
+    if is_plain_integer(text) {
+        return Ok(text.to_owned());
+    }
+    Ok(text.to_owned())
+}
+
+/// `0`, `5`, `100` is still plain, `1000` is `1k`: fewer than three zeros at the end.
+fn is_plain_integer(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    !bytes.is_empty()
+        && bytes.len() <= 9
+        && bytes.iter().all(u8::is_ascii_digit)
+        && (bytes == b"0" || bytes.first() != Some(&b'0'))
+        && !text.ends_with("000")
+}
+
+/// Seconds or microseconds, in UTC.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Precision {
+    Seconds,
+    Micros,
+}
+
+/// The canonical form of a time: RFC 3339, UTC.
+pub fn time(text: &str, precision: Precision) -> Result<String, String> {
+    if precision == Precision::Seconds && is_canonical_time(text) {
+        return Ok(text.to_owned());
+    }
+    let Some(time) = parse_time(text) else {
+        let layout = match precision {
+            Precision::Seconds => "2006-01-02T15:04:05Z07:00",
+            Precision::Micros => "2006-01-02T15:04:05.000000Z07:00",
+        };
+        return Err(format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""));
+    };
+    let format = match precision {
+        Precision::Seconds => "%Y-%m-%dT%H:%M:%SZ",
+        Precision::Micros => "%Y-%m-%dT%H:%M:%S.%6fZ",
+    };
+    Ok(time.strftime(format).to_string())
+}
+
+/// RFC 3339 with `T` and an offset; the more liberal forms that Go refuses are refused.
+pub fn parse_time(text: &str) -> Option<Timestamp> {
+    let bytes = text.as_bytes();
+    let shaped = bytes.len() >= 20 && bytes.len() <= 64 && bytes.get(10) == Some(&b'T') && !text.contains('[');
+    if shaped { text.parse().ok() } else { None }
+}
+
+/// `2026-01-02T03:04:05Z` with every part in its range, days of short months left to the parser.
+fn is_canonical_time(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    let number = |from: usize, to: usize| {
+        bytes
+            .get(from..to)
+            .filter(|d| d.iter().all(u8::is_ascii_digit))
+            .map(|digits| digits.iter().fold(0u32, |sum, digit| sum * 10 + u32::from(digit - b'0')))
+    };
+    let within = |from, to, low, high| number(from, to).is_some_and(|n| (low..=high).contains(&n));
+    bytes.len() == 20
+        && matches!(bytes, [_, _, _, _, b'-', _, _, b'-', _, _, b'T', _, _, b':', _, _, b':', _, _, b'Z'])
+        && within(0, 4, 1, 9999)
+        && within(5, 7, 1, 12)
+        && within(8, 10, 1, 28)
+        && within(11, 13, 0, 23)
+        && within(14, 16, 0, 59)
+        && within(17, 19, 0, 59)
+}
+
+/// Standard base64 with padding; line breaks are ignored, as Go does.
+pub fn is_base64(text: &str) -> Result<(), usize> {
+    let mut digits = 0usize;
+    let mut padding = 0usize;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'\r' | b'\n' => {}
+            b'=' if (digits + padding) % 4 >= 2 && padding < 2 => padding += 1,
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'+' | b'/' if padding == 0 => digits += 1,
+            _ => return Err(at),
+        }
+    }
+    if (digits + padding).is_multiple_of(4) { Ok(()) } else { Err(text.len()) }
+}
+
+/// Base64 without the line breaks.
+pub fn bytes(text: &str) -> Result<String, String> {
+    match is_base64(text) {
+        Ok(()) if text.bytes().any(|b| b == b'\n' || b == b'\r') => {
+            Ok(text.chars().filter(|c| !matches!(c, '\n' | '\r')).collect())
+        }
+        Ok(()) => Ok(text.to_owned()),
+        Err(at) => Err(format!("illegal base64 data at input byte {at}")),
+    }
+}
