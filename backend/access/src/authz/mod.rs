@@ -81,10 +81,31 @@ impl<'a> Attributes<'a> {
         self
     }
 
+    /// Takes the query's field selector; `metadata.name=NAME` in it makes a list or watch one about that object, as
+    /// upstream.
     #[must_use]
     pub fn field_selector(mut self, selector: &'a str) -> Self {
         self.field_selector = selector;
+        if self.name.is_empty() {
+            self.name = self.selected("metadata.name").unwrap_or("");
+        }
         self
+    }
+
+    /// The value that the field selector requires of a field. A selector with escapes selects nothing here: it is
+    /// split at commas, and an escaped comma must not pass for one.
+    fn selected(&self, field: &str) -> Option<&'a str> {
+        if self.field_selector.contains('\\') {
+            return None;
+        }
+        self.field_selector.split(',').find_map(|requirement| {
+            let (of, value) = requirement.split_once('=')?;
+            (of == field).then(|| value.strip_prefix('=').unwrap_or(value))
+        })
+    }
+
+    fn selects(&self, field: &str, value: &str) -> bool {
+        !value.is_empty() && self.selected(field) == Some(value)
     }
 
     /// Why it was refused, in the words clients know:
@@ -160,32 +181,34 @@ impl Authorizer {
 
     /// An object was added or changed. `resource` is one of [`WATCHED`](Self::WATCHED); others are ignored.
     pub fn apply(&self, resource: &str, object: &Value) {
-        if !self.rbac.write().apply(resource, object) {
-            self.nodes.write().apply(resource, object);
+        if rbac::is_rbac(resource) {
+            self.rbac.write().apply(resource, object);
+        } else if let Some(fact) = node::Fact::of(resource, object) {
+            self.nodes.write().put(fact);
         }
     }
 
     /// An object is gone.
     pub fn delete(&self, resource: &str, namespace: &str, name: &str) {
-        if !self.rbac.write().delete(resource, namespace, name) {
+        if rbac::is_rbac(resource) {
+            self.rbac.write().delete(resource, namespace, name);
+        } else {
             self.nodes.write().delete(resource, namespace, name);
         }
     }
 
     /// Replaces everything known of one resource, after a new list.
     pub fn reset<'a>(&self, resource: &str, objects: impl IntoIterator<Item = &'a Value>) {
-        {
-            let mut rbac = self.rbac.write();
-            if rbac.clear(resource) {
-                objects.into_iter().for_each(|object| {
-                    rbac.apply(resource, object);
-                });
-                return;
-            }
+        if rbac::is_rbac(resource) {
+            let mut index = self.rbac.write();
+            index.clear(resource);
+            objects.into_iter().for_each(|object| index.apply(resource, object));
+        } else {
+            let facts: Vec<_> = objects.into_iter().filter_map(|object| node::Fact::of(resource, object)).collect();
+            let mut graph = self.nodes.write();
+            graph.clear(resource);
+            facts.into_iter().for_each(|fact| graph.put(fact));
         }
-        let mut nodes = self.nodes.write();
-        nodes.clear(resource);
-        objects.into_iter().for_each(|object| nodes.apply(resource, object));
     }
 
     pub fn authorize(&self, attributes: &Attributes<'_>) -> Decision {

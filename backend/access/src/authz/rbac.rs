@@ -19,6 +19,10 @@ pub(super) const CLUSTER_ROLES: &str = "clusterroles.rbac.authorization.k8s.io";
 pub(super) const ROLE_BINDINGS: &str = "rolebindings.rbac.authorization.k8s.io";
 pub(super) const CLUSTER_ROLE_BINDINGS: &str = "clusterrolebindings.rbac.authorization.k8s.io";
 
+pub(super) fn is_rbac(resource: &str) -> bool {
+    matches!(resource, ROLES | CLUSTER_ROLES | ROLE_BINDINGS | CLUSTER_ROLE_BINDINGS)
+}
+
 /// Namespace ("" for the cluster) and name.
 type Key = (Box<str>, Box<str>);
 
@@ -100,8 +104,8 @@ fn subjects_of(binding: &Value, namespace: &str) -> Vec<(Subject, String)> {
 }
 
 impl Index {
-    /// Takes an object of one of RBAC's four resources; false if it is none of them.
-    pub(super) fn apply(&mut self, resource: &str, object: &Value) -> bool {
+    /// Takes an object of one of RBAC's four resources; others are ignored.
+    pub(super) fn apply(&mut self, resource: &str, object: &Value) {
         let key: Key = (namespace_of(object).into(), name_of(object).into());
         match resource {
             ROLES | CLUSTER_ROLES => {
@@ -114,25 +118,23 @@ impl Index {
                     self.bind(key, role, subjects);
                 }
             }
-            _ => return false,
+            _ => {}
         }
-        true
     }
 
-    pub(super) fn delete(&mut self, resource: &str, namespace: &str, name: &str) -> bool {
+    pub(super) fn delete(&mut self, resource: &str, namespace: &str, name: &str) {
         let key: Key = (namespace.into(), name.into());
         match resource {
             ROLES | CLUSTER_ROLES => {
                 self.roles.remove(&key);
             }
             ROLE_BINDINGS | CLUSTER_ROLE_BINDINGS => self.unbind(&key),
-            _ => return false,
+            _ => {}
         }
-        true
     }
 
-    /// Forgets all objects of one resource; false if it is none of RBAC's.
-    pub(super) fn clear(&mut self, resource: &str) -> bool {
+    /// Forgets all objects of one resource.
+    pub(super) fn clear(&mut self, resource: &str) {
         match resource {
             ROLES => self.roles.retain(|(namespace, _), _| namespace.is_empty()),
             CLUSTER_ROLES => self.roles.retain(|(namespace, _), _| !namespace.is_empty()),
@@ -141,9 +143,8 @@ impl Index {
                 self.bindings.retain(|(namespace, _), _| keeps(namespace));
                 self.by_subject.retain(|namespace, _| keeps(namespace));
             }
-            _ => return false,
+            _ => {}
         }
-        true
     }
 
     fn bind(&mut self, key: Key, role: RoleRef, subjects: Vec<(Subject, String)>) {

@@ -5,6 +5,13 @@
 
 use serde_json::Value;
 
+use crate::authz::PolicyRule;
+
+/// What every node may do, whichever it is: the rules of `system:node`.
+pub(crate) fn node_rules() -> Vec<PolicyRule> {
+    Vec::new()
+}
+
 /// Every object of a new cluster, in the order to create them.
 pub fn bootstrap_objects() -> Vec<Value> {
     Vec::new()
