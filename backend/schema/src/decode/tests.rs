@@ -234,6 +234,10 @@ fn depth_is_limited() {
     assert!(parse(deep(MAX_JSON_DEPTH - 2).as_bytes(), Format::Json, FieldValidation::Ignore).is_ok());
     let error = parse(deep(100_000).as_bytes(), Format::Yaml, FieldValidation::Ignore).unwrap_err();
     assert_eq!(error.code, 400);
+    for nested in ["- ", "? ", "a: [", "[a,", "{a: "] {
+        let error = parse(nested.repeat(50_000).as_bytes(), Format::Yaml, FieldValidation::Ignore).unwrap_err();
+        assert_eq!(error.code, 400);
+    }
 }
 
 #[test]

@@ -12,8 +12,15 @@ use super::visit::Report;
 /// Most duplicate keys whose lines are looked for: each costs a pass over the text.
 const MAX_DUPLICATES: usize = 10;
 
+/// Most brackets that are open at once, wherever they stand. The parser's time grows with the square of the nesting
+/// before it would notice that it is too deep, so this is looked at first; text inside scalars rarely comes near.
+const MAX_OPEN_BRACKETS: usize = 1000;
+
 /// Parses one document. Of a key that comes twice the last value counts.
 pub fn parse(body: &[u8], report: &mut Report) -> Result<Value, String> {
+    if open_brackets(body) > MAX_OPEN_BRACKETS {
+        return Err("exceeded max depth".to_owned());
+    }
     let (value, duplicates) = pass(body, usize::MAX).map_err(|error| error.to_string())?;
     if duplicates == 0 {
         return Ok(value);
@@ -30,6 +37,21 @@ pub fn parse(body: &[u8], report: &mut Report) -> Result<Value, String> {
         .collect();
     report.say(format!("yaml: unmarshal errors:\n{}", lines.join("\n")));
     Ok(value)
+}
+
+fn open_brackets(body: &[u8]) -> usize {
+    let (mut open, mut most) = (0usize, 0usize);
+    for byte in body {
+        match byte {
+            b'[' | b'{' => {
+                open += 1;
+                most = most.max(open);
+            }
+            b']' | b'}' => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    most
 }
 
 /// Parses the text; fails at the duplicate with the number `stop_at`.

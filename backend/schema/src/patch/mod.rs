@@ -1,25 +1,22 @@
 //! The patch formats. All work on a plain object; the caller decodes, defaults and validates the outcome.
+//!
+//! Invariants: a patch can make an object neither deeper than `limits::MAX_JSON_DEPTH` nor, by copying, much larger
+//! than what was sent. After an error the object is in no particular state: throw it away.
+
+mod json;
+mod merge;
+mod strategic;
+
+#[cfg(test)]
+mod tests;
 
 use pilothouse_api::status::Status;
-use serde_json::Value;
 
-use crate::schema::Schema;
+pub use json::json_patch;
+pub use merge::merge_patch;
+pub use strategic::strategic_merge;
 
-/// RFC 6902. Errors: 400 for what is not a patch, 413 for too many operations or too much copying, 422 for a patch
-/// that does not fit the object (`test` included).
-pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), Status> {
-    let _ = (object, patch);
-    Err(Status::unsupported_media_type("JSON patch is not served yet"))
-}
-
-/// RFC 7386.
-pub fn merge_patch(object: &mut Value, patch: &Value) {
-    let _ = (object, patch);
-}
-
-/// Kubernetes' strategic merge patch, with its directives `$patch`, `$retainKeys`, `$setElementOrder/…` and
-/// `$deleteFromPrimitiveList/…`. Errors: 400 for malformed directives, 422 for items without their merge key.
-pub fn strategic_merge(schema: &Schema, object: &mut Value, patch: &Value) -> Result<(), Status> {
-    let _ = (schema, object, patch);
-    Err(Status::unsupported_media_type("strategic merge patch is not served yet"))
+/// The answer to a patch that is well formed, yet does not fit the object; upstream's message says no more.
+fn does_not_fit(why: impl Into<String>) -> Status {
+    Status::failure(422, "Invalid", "the server rejected our request due to an error in our request").cause("", why, "")
 }

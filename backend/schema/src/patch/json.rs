@@ -1,0 +1,237 @@
+//! JSON patch, RFC 6902, with the liberties of the library that upstream uses: negative indices count from the end,
+//! and `test` takes an absent value for null.
+
+use pilothouse_api::limits::{MAX_BODY_BYTES, MAX_JSON_DEPTH, MAX_JSON_PATCH_OPERATIONS};
+use pilothouse_api::status::Status;
+use serde_json::{Map, Value};
+
+use super::does_not_fit;
+
+/// Most JSON values that `copy` may add in one patch, in bytes of their text: upstream's limit is that of a request.
+const MAX_COPIED_BYTES: usize = MAX_BODY_BYTES;
+/// Most that `move` may carry around in one patch: it adds nothing, but measuring it takes time.
+const MAX_MOVED_BYTES: usize = 16 * MAX_BODY_BYTES;
+
+/// Applies a patch.
+/// Errors: 400 for what is not a patch, 413 for too many operations or too much copying, 422 for a patch that does
+/// not fit the object (`test` included).
+pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), Status> {
+    let Value::Array(operations) = patch else {
+        return Err(Status::bad_request("error decoding patch: a JSON patch is an array of operations"));
+    };
+    if operations.len() > MAX_JSON_PATCH_OPERATIONS {
+        let (max, got) = (MAX_JSON_PATCH_OPERATIONS, operations.len());
+        let message = format!("The allowed maximum operations in a JSON patch is {max}, got {got}");
+        return Err(Status::too_large(format!("Request entity is too large: {message}")));
+    }
+    let mut budget = Budget { copied: MAX_COPIED_BYTES, moved: MAX_MOVED_BYTES };
+    for operation in operations {
+        apply(object, operation, &mut budget)?;
+    }
+    Ok(())
+}
+
+struct Budget {
+    copied: usize,
+    moved: usize,
+}
+
+impl Budget {
+    fn take(left: &mut usize, value: &Value) -> Result<(), Status> {
+        let Some(rest) = left.checked_sub(weight(value)) else {
+            return Err(Status::too_large("Request entity is too large: the JSON patch copies too much"));
+        };
+        *left = rest;
+        Ok(())
+    }
+}
+
+/// About the bytes of a value's text.
+fn weight(value: &Value) -> usize {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
+        Value::String(text) => text.len() + 2,
+        Value::Array(items) => items.iter().map(|item| weight(item) + 1).sum::<usize>() + 2,
+        Value::Object(fields) => fields.iter().map(|(name, field)| name.len() + weight(field) + 4).sum::<usize>() + 2,
+    }
+}
+
+fn depth(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => 1 + items.iter().map(depth).max().unwrap_or(0),
+        Value::Object(fields) => 1 + fields.values().map(depth).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn apply(object: &mut Value, operation: &Value, budget: &mut Budget) -> Result<(), Status> {
+    let Value::Object(operation) = operation else {
+        return Err(Status::bad_request("error decoding patch: an operation of a JSON patch is an object"));
+    };
+    let op = text(operation, "op")?;
+    let path = Pointer::parse(text(operation, "path")?)?;
+    match op {
+        "add" => add(object, &path, value(operation, op)?.clone()),
+        "replace" => {
+            let slot = find_mut(object, &path.0).ok_or_else(|| missing(op, &path))?;
+            let value = value(operation, op)?;
+            check_depth(&path, value)?;
+            slot.clone_from(value);
+            Ok(())
+        }
+        "remove" => remove(object, &path).map(|_| ()).ok_or_else(|| missing(op, &path)),
+        "test" => {
+            let want = operation.get("value").unwrap_or(&Value::Null);
+            let same = match find(object, &path.0) {
+                Some(have) => equal(have, want),
+                None => want.is_null(),
+            };
+            if same { Ok(()) } else { Err(does_not_fit(format!("testing value {path} failed: test failed"))) }
+        }
+        "copy" => {
+            let from = Pointer::parse(text(operation, "from")?)?;
+            let value = find(object, &from.0).ok_or_else(|| missing(op, &from))?;
+            Budget::take(&mut budget.copied, value)?;
+            let value = value.clone();
+            add(object, &path, value)
+        }
+        "move" => {
+            let from = Pointer::parse(text(operation, "from")?)?;
+            if path.0.len() > from.0.len() && path.0.starts_with(&from.0) {
+                return Err(does_not_fit(format!("move operation does not apply: {from} cannot move into itself")));
+            }
+            let value = remove(object, &from).ok_or_else(|| missing(op, &from))?;
+            Budget::take(&mut budget.moved, &value)?;
+            add(object, &path, value)
+        }
+        _ => Err(does_not_fit(format!("Unexpected kind: {op}"))),
+    }
+}
+
+fn text<'o>(operation: &'o Map<String, Value>, name: &str) -> Result<&'o str, Status> {
+    operation.get(name).and_then(Value::as_str).ok_or_else(|| {
+        Status::bad_request(format!("error decoding patch: an operation of a JSON patch has the text {name:?}"))
+    })
+}
+
+fn value<'o>(operation: &'o Map<String, Value>, op: &str) -> Result<&'o Value, Status> {
+    operation.get("value").ok_or_else(|| does_not_fit(format!("{op} operation has no value")))
+}
+
+fn missing(op: &str, path: &Pointer) -> Status {
+    does_not_fit(format!("{op} operation does not apply: doc is missing path: \"{path}\": missing value"))
+}
+
+/// RFC 6901.
+struct Pointer(Vec<String>);
+
+impl Pointer {
+    fn parse(text: &str) -> Result<Self, Status> {
+        if text.is_empty() {
+            return Ok(Self(Vec::new()));
+        }
+        let Some(rest) = text.strip_prefix('/') else {
+            return Err(does_not_fit(format!("the path {text:?} does not begin with a slash")));
+        };
+        let steps: Vec<String> = rest.split('/').map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
+        if steps.len() > MAX_JSON_DEPTH {
+            return Err(does_not_fit("a path is too deep"));
+        }
+        Ok(Self(steps))
+    }
+}
+
+impl std::fmt::Display for Pointer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.iter().try_for_each(|step| write!(f, "/{}", step.replace('~', "~0").replace('/', "~1")))
+    }
+}
+
+/// The place in an array of `len`; negative numbers count from the end.
+fn index(step: &str, len: usize) -> Option<usize> {
+    if step.len() > 1 && step.starts_with('0') {
+        return None;
+    }
+    let number: i64 = step.parse().ok()?;
+    let len = i64::try_from(len).ok()?;
+    let at = if number < 0 { number + len } else { number };
+    usize::try_from(at).ok()
+}
+
+fn find<'v>(value: &'v Value, steps: &[String]) -> Option<&'v Value> {
+    steps.iter().try_fold(value, |value, step| match value {
+        Value::Object(fields) => fields.get(step),
+        Value::Array(items) => items.get(index(step, items.len())?),
+        _ => None,
+    })
+}
+
+fn find_mut<'v>(value: &'v mut Value, steps: &[String]) -> Option<&'v mut Value> {
+    steps.iter().try_fold(value, |value, step| match value {
+        Value::Object(fields) => fields.get_mut(step),
+        Value::Array(items) => {
+            let at = index(step, items.len())?;
+            items.get_mut(at)
+        }
+        _ => None,
+    })
+}
+
+fn check_depth(path: &Pointer, value: &Value) -> Result<(), Status> {
+    if path.0.len() + depth(value) > MAX_JSON_DEPTH {
+        return Err(does_not_fit("the patched object would be too deep"));
+    }
+    Ok(())
+}
+
+fn add(object: &mut Value, path: &Pointer, value: Value) -> Result<(), Status> {
+    check_depth(path, &value)?;
+    let Some((last, parents)) = path.0.split_last() else {
+        *object = value;
+        return Ok(());
+    };
+    match find_mut(object, parents) {
+        Some(Value::Object(fields)) => {
+            fields.insert(last.clone(), value);
+            Ok(())
+        }
+        Some(Value::Array(items)) => {
+            // Adding may happen one past the end, so -1 is the end.
+            let at = if last == "-" { Some(items.len()) } else { index(last, items.len() + 1) };
+            match at {
+                Some(at) if at <= items.len() => {
+                    items.insert(at, value);
+                    Ok(())
+                }
+                _ => Err(does_not_fit(format!("add operation does not apply: Unable to access invalid index: {last}"))),
+            }
+        }
+        _ => Err(missing("add", path)),
+    }
+}
+
+fn remove(object: &mut Value, path: &Pointer) -> Option<Value> {
+    let Some((last, parents)) = path.0.split_last() else {
+        return Some(object.take());
+    };
+    match find_mut(object, parents)? {
+        Value::Object(fields) => fields.remove(last),
+        Value::Array(items) => {
+            let at = index(last, items.len())?;
+            (at < items.len()).then(|| items.remove(at))
+        }
+        _ => None,
+    }
+}
+
+/// Equality as RFC 6902 has it: numbers by value.
+fn equal(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b)),
+        (Value::Object(a), Value::Object(b)) => {
+            a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| equal(a, b)))
+        }
+        _ => a == b,
+    }
+}
