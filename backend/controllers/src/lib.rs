@@ -1,1 +1,68 @@
-//! placeholder
+//! The controllers: what keeps the cluster as its objects say it should be.
+//!
+//! Invariants:
+//! - They see only a `kube::Client`; every write goes through the API's door under the controller's own identity.
+//! - They hold no state that the API cannot give back: stopping at any point and starting elsewhere is safe.
+//! - One watch per kind for the whole process; a reconcile starts from the state in the caches, never from an event.
+
+pub mod leader;
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+/// What a signer is asked to sign, already approved.
+/// Source: <https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/>
+#[derive(Clone, Debug)]
+pub struct SignRequest {
+    /// `kubernetes.io/kube-apiserver-client-kubelet`, …
+    pub signer_name: String,
+    /// The PKCS#10 request, PEM.
+    pub csr_pem: String,
+    /// `digital signature`, `client auth`, …
+    pub usages: Vec<String>,
+    pub expiration_seconds: Option<i32>,
+}
+
+/// Facts of the cluster that no object holds.
+#[derive(Clone, Debug)]
+pub struct ClusterConfig {
+    /// The pods' network, `10.244.0.0/16`; IPv6 after a comma for dual stack.
+    pub pod_cidr: String,
+    /// The prefix length of a node's part of it.
+    pub node_mask: u8,
+    pub service_cidr: String,
+    pub cluster_domain: String,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        Self {
+            pod_cidr: "10.244.0.0/16".into(),
+            node_mask: 24,
+            service_cidr: "10.96.0.0/16".into(),
+            cluster_domain: "cluster.local".into(),
+        }
+    }
+}
+
+/// Gives the client of a controller by the name of its ServiceAccount: `replicaset-controller` acts as
+/// `system:serviceaccount:kube-system:replicaset-controller`.
+pub type ClientFor = Arc<dyn Fn(&str) -> kube::Client + Send + Sync>;
+/// Signs an approved request and returns the certificate as PEM, or says why not.
+pub type Sign = Arc<dyn Fn(SignRequest) -> Result<String, String> + Send + Sync>;
+
+#[derive(Clone)]
+pub struct Deps {
+    pub client_for: ClientFor,
+    pub root_ca_pem: String,
+    pub sign: Sign,
+    /// Names this process in what controllers record.
+    pub identity: String,
+    pub cluster: ClusterConfig,
+}
+
+/// Runs every controller until `shutdown`. The caller holds the leader's lease.
+pub async fn run(_deps: Deps, shutdown: CancellationToken) {
+    shutdown.cancelled().await;
+}
