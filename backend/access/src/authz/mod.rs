@@ -252,3 +252,6 @@ impl Authorizer {
         escalation::check(self, user, resource, object, old)
     }
 }
+
+#[cfg(test)]
+mod tests;
