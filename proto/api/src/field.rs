@@ -129,7 +129,12 @@ impl Error {
         Self { kind: ErrorType::TooLong, field, value: None, detail: format!("may not be more than {max} bytes") }
     }
     pub fn too_many(field: Path, actual: usize, max: usize) -> Self {
-        Self { kind: ErrorType::TooMany, field, value: Some(actual.to_string()), detail: format!("must have at most {max} items") }
+        Self {
+            kind: ErrorType::TooMany,
+            field,
+            value: Some(actual.to_string()),
+            detail: format!("must have at most {max} items"),
+        }
     }
     /// The message of the cause: the error without its field.
     pub fn body(&self) -> String {

@@ -92,7 +92,8 @@ impl Status {
         Self { status: "Success".into(), code: 200, details: Some(details), ..Self::failure(200, "", "") }
     }
     fn about(mut self, group: &str, resource: &str, name: &str) -> Self {
-        self.details = Some(Details { name: name.into(), group: group.into(), kind: resource.into(), ..Details::default() });
+        self.details =
+            Some(Details { name: name.into(), group: group.into(), kind: resource.into(), ..Details::default() });
         self
     }
     #[must_use]
