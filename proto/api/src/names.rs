@@ -1,176 +1,372 @@
-//! Formats of names, labels and values, with upstream's messages; an empty answer means the value is fine.
-//! Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/names/>
+//! The syntax of names, keys and addresses, in upstream's words.
+//!
+//! Every `is_*` answers with what is wrong: an empty list means the value is fine. The texts carry over from
+//! `k8s.io/apimachinery/pkg/util/validation`, since clients and tests match on them.
 
-pub const DNS1123_LABEL_MAX: usize = 63;
-pub const DNS1123_SUBDOMAIN_MAX: usize = 253;
-pub const DNS1035_LABEL_MAX: usize = 63;
-pub const QUALIFIED_NAME_MAX: usize = 63;
-pub const LABEL_VALUE_MAX: usize = 63;
+use std::net::{IpAddr, Ipv6Addr};
 
-const DNS1123_LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')";
-const DNS1123_SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
-const DNS1035_LABEL: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
-const QUALIFIED_NAME: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
-const QUALIFIED_NAME_PARTS: &str = "a qualified name must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
-const LABEL_VALUE: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')";
-const C_IDENTIFIER: &str = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_' (e.g. 'my_name',  or 'MY_NAME',  or 'MyName', regex used for validation is '[A-Za-z_][A-Za-z0-9_]*')";
-const ENV_VAR_NAME: &str =
+/// Longest DNS label (RFC 1123, RFC 1035), label value and name part of a qualified name.
+pub const LABEL_MAX: usize = 63;
+/// Longest DNS subdomain, hence longest name of most objects.
+pub const SUBDOMAIN_MAX: usize = 253;
+
+const DNS1123_LABEL_FMT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?";
+const DNS1123_LABEL_MSG: &str = "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character";
+const DNS1123_SUBDOMAIN_FMT: &str = "[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*";
+const DNS1123_SUBDOMAIN_MSG: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character";
+const DNS1035_LABEL_FMT: &str = "[a-z]([-a-z0-9]*[a-z0-9])?";
+const DNS1035_LABEL_MSG: &str = "a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character";
+const WILDCARD_MSG: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character";
+const UNDERSCORE_FMT: &str = "_?[a-z0-9]([-_a-z0-9]*[a-z0-9])?(\\._?[a-z0-9]([-_a-z0-9]*[a-z0-9])?)*";
+const UNDERSCORE_MSG: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '_', '-' or '.', and must start and end with an alphanumeric character";
+const KEY_FMT: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
+const KEY_MSG: &str =
+    "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+const VALUE_MSG: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+const C_IDENTIFIER_MSG: &str = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'";
+const ENV_MSG: &str = "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit";
+const RELAXED_ENV_MSG: &str =
     "a valid environment variable name must consist only of printable ASCII characters other than '='";
-const CONFIG_MAP_KEY: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.' (e.g. 'key.name',  or 'KEY_NAME',  or 'key-name', regex used for validation is '[-._a-zA-Z0-9]+')";
-const PORT_NAME_LETTER: &str = "must contain at least one letter (a-z)";
-const WILDCARD_DNS1123_SUBDOMAIN: &str = "a wildcard DNS-1123 subdomain must start with '*.', followed by a valid DNS subdomain, which must consist of lower case alphanumeric characters, '-' or '.' and end with an alphanumeric character (e.g. '*.example.com', regex used for validation is '\\*\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')";
+const CONFIG_KEY_MSG: &str = "a valid config key must consist of alphanumeric characters, '-', '_' or '.'";
 
-fn too_long(max: usize) -> String {
-    format!("must be no more than {max} bytes")
+pub fn max_len_error(max: usize) -> String {
+    format!("must be no more than {max} characters")
 }
 
-fn lower(b: u8) -> bool {
+/// The words of a failed pattern, with examples: `(e.g. 'a',  or 'b', regex used …)`, upstream's punctuation included.
+pub fn regex_error(message: &str, pattern: &str, examples: &[&str]) -> String {
+    if examples.is_empty() {
+        return format!("{message} (regex used for validation is '{pattern}')");
+    }
+    let shown: Vec<String> = examples.iter().map(|example| format!("'{example}', ")).collect();
+    format!("{message} (e.g. {}regex used for validation is '{pattern}')", shown.join(" or "))
+}
+
+pub fn range_error(low: i64, high: i64) -> String {
+    format!("must be between {low} and {high}, inclusive")
+}
+
+fn lower_alnum(b: u8) -> bool {
     b.is_ascii_lowercase() || b.is_ascii_digit()
 }
 
-/// `[a-z0-9]([-a-z0-9]*[a-z0-9])?`
-fn label_shape(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.first().is_some_and(|b| lower(*b))
-        && bytes.last().is_some_and(|b| lower(*b))
-        && bytes.iter().all(|b| lower(*b) || *b == b'-')
-}
-
-fn subdomain_shape(text: &str) -> bool {
-    text.split('.').all(label_shape)
-}
-
-/// `([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]`
-fn name_shape(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    bytes.first().is_some_and(u8::is_ascii_alphanumeric)
-        && bytes.last().is_some_and(u8::is_ascii_alphanumeric)
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
-}
-
-fn check(text: &str, max: usize, fits: bool, message: &str) -> Vec<String> {
-    let mut errors = Vec::new();
-    if text.len() > max {
-        errors.push(too_long(max));
+/// First and last byte obey `end`, all obey `inner`, and there is at least one.
+fn framed(s: &str, end: fn(u8) -> bool, inner: fn(u8) -> bool) -> bool {
+    let b = s.as_bytes();
+    match (b.first(), b.last()) {
+        (Some(first), Some(last)) => end(*first) && end(*last) && b.iter().all(|c| inner(*c)),
+        _ => false,
     }
-    if !fits {
-        errors.push(message.to_owned());
+}
+
+fn label_1123(s: &str) -> bool {
+    framed(s, lower_alnum, |b| lower_alnum(b) || b == b'-')
+}
+
+fn subdomain_1123(s: &str) -> bool {
+    s.split('.').all(label_1123)
+}
+
+fn label_1035(s: &str) -> bool {
+    label_1123(s) && s.as_bytes()[0].is_ascii_lowercase()
+}
+
+fn key_part(s: &str) -> bool {
+    framed(s, |b| b.is_ascii_alphanumeric(), |b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+pub fn is_dns1123_label(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > LABEL_MAX {
+        errors.push(max_len_error(LABEL_MAX));
+    }
+    if !label_1123(value) {
+        errors.push(if subdomain_1123(value) {
+            "must not contain dots".to_owned()
+        } else {
+            regex_error(DNS1123_LABEL_MSG, DNS1123_LABEL_FMT, &["my-name", "123-abc"])
+        });
     }
     errors
 }
 
-pub fn is_dns1123_label(text: &str) -> Vec<String> {
-    check(text, DNS1123_LABEL_MAX, label_shape(text), DNS1123_LABEL)
-}
-
-pub fn is_dns1123_subdomain(text: &str) -> Vec<String> {
-    check(text, DNS1123_SUBDOMAIN_MAX, subdomain_shape(text), DNS1123_SUBDOMAIN)
-}
-
-pub fn is_wildcard_dns1123_subdomain(text: &str) -> Vec<String> {
-    let fits = text.strip_prefix("*.").is_some_and(subdomain_shape);
-    check(text, DNS1123_SUBDOMAIN_MAX, fits, WILDCARD_DNS1123_SUBDOMAIN)
-}
-
-pub fn is_dns1035_label(text: &str) -> Vec<String> {
-    let fits = label_shape(text) && text.as_bytes()[0].is_ascii_lowercase();
-    check(text, DNS1035_LABEL_MAX, fits, DNS1035_LABEL)
-}
-
-/// `[prefix/]name`: label and annotation keys, resource names, condition types.
-pub fn is_qualified_name(text: &str) -> Vec<String> {
+pub fn is_dns1123_subdomain(value: &str) -> Vec<String> {
     let mut errors = Vec::new();
-    let name = match text.split_once('/') {
-        None => text,
-        Some((_, name)) if name.contains('/') => return vec![QUALIFIED_NAME_PARTS.to_owned()],
-        Some((prefix, name)) => {
-            if prefix.is_empty() {
+    if value.len() > SUBDOMAIN_MAX {
+        errors.push(max_len_error(SUBDOMAIN_MAX));
+    }
+    if !subdomain_1123(value) {
+        errors.push(regex_error(DNS1123_SUBDOMAIN_MSG, DNS1123_SUBDOMAIN_FMT, &["example.com"]));
+    }
+    errors
+}
+
+/// A DNS subdomain whose labels may hold underscores (search domains of a pod's DNS config).
+pub fn is_dns1123_subdomain_with_underscore(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > SUBDOMAIN_MAX {
+        errors.push(max_len_error(SUBDOMAIN_MAX));
+    }
+    let label = |s: &str| {
+        let s = s.strip_prefix('_').unwrap_or(s);
+        framed(s, lower_alnum, |b| lower_alnum(b) || matches!(b, b'-' | b'_'))
+    };
+    if !value.split('.').all(label) {
+        errors.push(regex_error(UNDERSCORE_MSG, UNDERSCORE_FMT, &["example.com"]));
+    }
+    errors
+}
+
+pub fn is_dns1035_label(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > LABEL_MAX {
+        errors.push(max_len_error(LABEL_MAX));
+    }
+    if !label_1035(value) {
+        errors.push(regex_error(DNS1035_LABEL_MSG, DNS1035_LABEL_FMT, &["my-name", "abc-123"]));
+    }
+    errors
+}
+
+pub fn is_wildcard_dns1123_subdomain(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > SUBDOMAIN_MAX {
+        errors.push(max_len_error(SUBDOMAIN_MAX));
+    }
+    if !value.strip_prefix("*.").is_some_and(subdomain_1123) {
+        let pattern = format!("\\*\\.{DNS1123_SUBDOMAIN_FMT}");
+        errors.push(regex_error(WILDCARD_MSG, &pattern, &["*.example.com"]));
+    }
+    errors
+}
+
+/// `[prefix/]name`: label keys, annotation keys, finalizers, condition types, resource names.
+pub fn is_qualified_name(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    let mut parts = value.split('/');
+    let (first, second) = (parts.next().unwrap_or_default(), parts.next());
+    if parts.next().is_some() {
+        let text = regex_error(KEY_MSG, KEY_FMT, &["MyName", "my.name", "123-abc"]);
+        return vec![format!(
+            "a valid label key {text} with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+        )];
+    }
+    let name = match second {
+        None => first,
+        Some(name) => {
+            if first.is_empty() {
                 errors.push("prefix part must be non-empty".to_owned());
             } else {
-                errors.extend(is_dns1123_subdomain(prefix).into_iter().map(|why| format!("prefix part {why}")));
+                errors.extend(is_dns1123_subdomain(first).iter().map(|e| format!("prefix part {e}")));
             }
             name
         }
     };
     if name.is_empty() {
         errors.push("name part must be non-empty".to_owned());
-    } else if name.len() > QUALIFIED_NAME_MAX {
-        errors.push(format!("name part {}", too_long(QUALIFIED_NAME_MAX)));
+    } else if name.len() > LABEL_MAX {
+        errors.push(format!("name part {}", max_len_error(LABEL_MAX)));
     }
-    if !name_shape(name) {
-        errors.push(QUALIFIED_NAME.to_owned());
-    }
-    errors
-}
-
-pub fn is_label_value(text: &str) -> Vec<String> {
-    check(text, LABEL_VALUE_MAX, text.is_empty() || name_shape(text), LABEL_VALUE)
-}
-
-pub fn is_c_identifier(text: &str) -> Vec<String> {
-    let bytes = text.as_bytes();
-    let fits = bytes.first().is_some_and(|b| b.is_ascii_alphabetic() || *b == b'_')
-        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'_');
-    check(text, usize::MAX, fits, C_IDENTIFIER)
-}
-
-pub fn is_env_var_name(text: &str) -> Vec<String> {
-    let fits = !text.is_empty() && text.bytes().all(|b| (b' '..=b'~').contains(&b) && b != b'=');
-    check(text, usize::MAX, fits, ENV_VAR_NAME)
-}
-
-pub fn is_config_map_key(text: &str) -> Vec<String> {
-    let shape = !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    let mut errors = check(text, DNS1123_SUBDOMAIN_MAX, shape, CONFIG_MAP_KEY);
-    if text == "." {
-        errors.push("must not be '.'".to_owned());
-    } else if text == ".." {
-        errors.push("must not be '..'".to_owned());
-    } else if text.starts_with("..") {
-        errors.push("must not start with '..'".to_owned());
+    if !key_part(name) {
+        errors.push(format!("name part {}", regex_error(KEY_MSG, KEY_FMT, &["MyName", "my.name", "123-abc"])));
     }
     errors
 }
 
-/// A container port's or service port's IANA-style name.
-pub fn is_port_name(text: &str) -> Vec<String> {
+pub fn is_label_value(value: &str) -> Vec<String> {
     let mut errors = Vec::new();
-    if text.len() > 15 {
-        errors.push(too_long(15));
+    if value.len() > LABEL_MAX {
+        errors.push(max_len_error(LABEL_MAX));
     }
-    if !text.bytes().all(|b| lower(b) || b == b'-') || text.is_empty() {
+    if !value.is_empty() && !key_part(value) {
+        errors.push(regex_error(VALUE_MSG, &format!("({KEY_FMT})?"), &["MyValue", "my_value", "12345"]));
+    }
+    errors
+}
+
+pub fn is_c_identifier(value: &str) -> Vec<String> {
+    let b = value.as_bytes();
+    let fine = b.first().is_some_and(|c| c.is_ascii_alphabetic() || *c == b'_')
+        && b.iter().all(|c| c.is_ascii_alphanumeric() || *c == b'_');
+    if fine {
+        return Vec::new();
+    }
+    vec![regex_error(C_IDENTIFIER_MSG, "[A-Za-z_][A-Za-z0-9_]*", &["my_name", "MY_NAME", "MyName"])]
+}
+
+/// The names shells understand: what `envFrom` takes over from a ConfigMap's keys.
+pub fn is_env_var_name(value: &str) -> Vec<String> {
+    let b = value.as_bytes();
+    let start = |c: u8| c.is_ascii_alphabetic() || matches!(c, b'-' | b'.' | b'_');
+    let fine = b.first().is_some_and(|c| start(*c)) && b.iter().all(|c| start(*c) || c.is_ascii_digit());
+    let mut errors = Vec::new();
+    if !fine {
+        let pattern = "[-._a-zA-Z][-._a-zA-Z0-9]*";
+        errors.push(regex_error(ENV_MSG, pattern, &["my.env-name", "MY_ENV.NAME", "MyEnvName1"]));
+    }
+    errors.extend(parent_prefix(value));
+    errors
+}
+
+/// What a container's `env[].name` may be (any printable ASCII but `=`).
+pub fn is_relaxed_env_var_name(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.is_empty() {
+        errors.push("environment variable name must be non-empty".to_owned());
+    }
+    if value.chars().any(|c| !(' '..='~').contains(&c) || c == '=') {
+        errors.push(RELAXED_ENV_MSG.to_owned());
+    }
+    errors
+}
+
+pub fn is_config_map_key(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > SUBDOMAIN_MAX {
+        errors.push(max_len_error(SUBDOMAIN_MAX));
+    }
+    let fine = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_');
+    if value.is_empty() || !value.bytes().all(fine) {
+        errors.push(regex_error(CONFIG_KEY_MSG, "[-._a-zA-Z0-9]+", &["key.name", "KEY_NAME", "key-name"]));
+    }
+    errors.extend(parent_prefix(value));
+    errors
+}
+
+fn parent_prefix(value: &str) -> Option<String> {
+    match value {
+        "." => Some("must not be '.'".to_owned()),
+        ".." => Some("must not be '..'".to_owned()),
+        _ if value.starts_with("..") => Some("must not start with '..'".to_owned()),
+        _ => None,
+    }
+}
+
+/// Names that only have to fit into a path of the API: RBAC roles and bindings, CSRs' relatives.
+pub fn is_path_segment_name(value: &str) -> Vec<String> {
+    if matches!(value, "." | "..") {
+        return vec![format!("may not be '{value}'")];
+    }
+    is_path_segment_prefix(value)
+}
+
+/// What a `generateName` of such a name may be.
+pub fn is_path_segment_prefix(value: &str) -> Vec<String> {
+    ['/', '%'].into_iter().filter(|c| value.contains(*c)).map(|c| format!("may not contain '{c}'")).collect()
+}
+
+pub fn is_port_number(port: i64) -> Vec<String> {
+    if (1..=65535).contains(&port) { Vec::new() } else { vec![range_error(1, 65535)] }
+}
+
+/// An IANA service name: a container port's name.
+pub fn is_port_name(value: &str) -> Vec<String> {
+    let mut errors = Vec::new();
+    if value.len() > 15 {
+        errors.push(max_len_error(15));
+    }
+    if value.is_empty() || !value.bytes().all(|b| lower_alnum(b) || b == b'-') {
         errors.push("must contain only alpha-numeric characters (a-z, 0-9), and hyphens (-)".to_owned());
     }
-    if !text.bytes().any(|b| b.is_ascii_lowercase()) {
-        errors.push(PORT_NAME_LETTER.to_owned());
+    if !value.bytes().any(|b| b.is_ascii_lowercase()) {
+        errors.push("must contain at least one letter (a-z)".to_owned());
     }
-    if text.contains("--") {
+    if value.contains("--") {
         errors.push("must not contain consecutive hyphens".to_owned());
     }
-    if text.starts_with('-') || text.ends_with('-') {
+    if value.starts_with('-') || value.ends_with('-') {
         errors.push("must not begin or end with a hyphen".to_owned());
     }
     errors
 }
 
-pub fn is_port_number(port: i64) -> Vec<String> {
-    if (1..=65535).contains(&port) { Vec::new() } else { vec!["must be between 1 and 65535, inclusive".to_owned()] }
+pub fn is_percent(value: &str) -> Vec<String> {
+    let digits = value.strip_suffix('%').unwrap_or_default();
+    if !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Vec::new();
+    }
+    let message = "a valid percent string must be a numeric string followed by an ending '%'";
+    vec![regex_error(message, "[0-9]+%", &["1%", "93%"])]
 }
 
-pub fn is_ip(text: &str) -> Vec<String> {
-    if text.parse::<std::net::IpAddr>().is_ok() {
-        Vec::new()
-    } else {
-        vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
+pub fn is_http_header_name(value: &str) -> Vec<String> {
+    if !value.is_empty() && value.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+        return Vec::new();
     }
+    let message = "a valid HTTP header must consist of alphanumeric characters or '-'";
+    vec![regex_error(message, "[-A-Za-z0-9]+", &["X-Header-Name"])]
 }
 
-/// What may stand as one segment of a URL path: names of RBAC objects.
-pub fn is_path_segment(text: &str) -> Vec<String> {
-    match text {
-        "." | ".." => vec![format!("may not be '{text}'")],
-        _ => ["/", "%"].iter().filter(|c| text.contains(**c)).map(|c| format!("may not contain '{c}'")).collect(),
+/// An address as old API fields take it: leading zeros in IPv4 octets are ignored.
+pub fn parse_ip(value: &str) -> Option<IpAddr> {
+    if let Ok(ip) = value.parse() {
+        return Some(ip);
     }
+    if value.contains(':') {
+        let (head, tail) = value.rsplit_once(':')?;
+        let tail = without_leading_zeros(tail)?;
+        return format!("{head}:{tail}").parse::<Ipv6Addr>().ok().map(IpAddr::V6);
+    }
+    without_leading_zeros(value)?.parse().ok()
+}
+
+fn without_leading_zeros(v4: &str) -> Option<String> {
+    if v4.bytes().any(|b| !b.is_ascii_digit() && b != b'.') || v4.len() > 64 {
+        return None;
+    }
+    let octets: Vec<&str> = v4
+        .split('.')
+        .map(|octet| {
+            let short = octet.trim_start_matches('0');
+            if short.is_empty() && !octet.is_empty() { "0" } else { short }
+        })
+        .collect();
+    Some(octets.join("."))
+}
+
+/// An address with a prefix length; the address keeps its host bits.
+pub fn parse_cidr(value: &str) -> Option<(IpAddr, u8)> {
+    let (ip, bits) = value.split_once('/')?;
+    let ip = parse_ip(ip)?;
+    if bits.is_empty() || bits.len() > 3 || !bits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    let bits: u8 = bits.parse().ok()?;
+    let most = if ip.is_ipv4() { 32 } else { 128 };
+    (bits <= most).then_some((ip, bits))
+}
+
+/// An address as old API fields take it.
+pub fn is_ip(value: &str) -> Vec<String> {
+    if parse_ip(value).is_some() {
+        return Vec::new();
+    }
+    vec!["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)".to_owned()]
+}
+
+/// An address in the one canonical form (new API fields, names of `IPAddress` objects).
+pub fn is_canonical_ip(value: &str) -> Vec<String> {
+    let Some(ip) = parse_ip(value) else { return is_ip(value) };
+    let mut errors = Vec::new();
+    if value.parse::<IpAddr>().is_err() {
+        errors.push("must not have leading 0s".to_owned());
+    }
+    if let IpAddr::V6(v6) = ip
+        && v6.to_ipv4_mapped().is_some()
+    {
+        errors.push("must not be an IPv4-mapped IPv6 address".to_owned());
+    }
+    if errors.is_empty() && ip.to_string() != value {
+        errors.push(format!("must be in canonical form ({:?})", ip.to_string()));
+    }
+    errors
+}
+
+pub fn is_cidr(value: &str) -> Vec<String> {
+    if parse_cidr(value).is_some() {
+        return Vec::new();
+    }
+    vec!["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)".to_owned()]
 }
 
 #[cfg(test)]
@@ -178,34 +374,52 @@ mod tests {
     use super::*;
 
     #[test]
-    fn formats() {
-        type Format = fn(&str) -> Vec<String>;
-        let long = "a".repeat(64);
-        let cases: &[(Format, &[&str], &[&str])] = &[
-            (is_dns1123_label, &["a", "0", "a-b", "a1"], &["", "A", "-a", "a-", "a.b", "a_b", &long]),
-            (is_dns1123_subdomain, &["a", "a.b-c.d0"], &["", ".a", "a.", "a..b", "A.b", "a_b"]),
-            (is_wildcard_dns1123_subdomain, &["*.a.b"], &["*", "*.", "a.b", "*.*.a"]),
-            (is_dns1035_label, &["a", "a0"], &["0a", "", "a."]),
-            (
-                is_qualified_name,
-                &["a", "A_b.c-d", "example.com/Name", "0"],
-                &["", "/a", "a/", "a/b/c", "-a", "X.com/a", &long],
-            ),
-            (is_label_value, &["", "a", "A_b.c"], &["-a", "a-", "a b", &long]),
-            (is_c_identifier, &["a", "_A9"], &["", "9a", "a-b"]),
-            (is_env_var_name, &["A", "a.b-c", "1X"], &["", "a=b", "\u{e9}"]),
-            (is_config_map_key, &["a", "a.b_c-D", ".a"], &["", ".", "..", "..a", "a/b", "a b"]),
-            (is_port_name, &["http", "a-1"], &["", "1", "-a", "a--b", "aaaaaaaaaaaaaaaa", "A"]),
-            (is_ip, &["10.0.0.1", "::1"], &["", "10.0.0", "a"]),
-            (is_path_segment, &["system:node", ""], &[".", "..", "a/b", "a%b"]),
+    fn accepts_and_refuses() {
+        type Check = fn(&str) -> Vec<String>;
+        let table: &[(Check, &[&str], &[&str])] = &[
+            (is_dns1123_label, &["a", "0", "a-b", "123-abc"], &["", "A", "-a", "a-", "a.b", "a_b", "ä"]),
+            (is_dns1123_subdomain, &["a", "a.b", "0.1", "x-y.z"], &["", "a..b", ".a", "a.", "A.b", "a_b"]),
+            (is_dns1035_label, &["a", "a1", "a-1"], &["1a", "", "a.b", "a-"]),
+            (is_qualified_name, &["a", "A.b_c", "x.io/Y", "0"], &["", "/a", "x/", "a/b/c", "X.io/a", "-a"]),
+            (is_label_value, &["", "a", "A_b.c", "1"], &["-", "a b", "a-", ".a"]),
+            (is_c_identifier, &["_", "a1", "A"], &["", "1a", "a-b"]),
+            (is_env_var_name, &["A", "_a.b-c", "-"], &["", "1A", "a=b", "..a", "a b"]),
+            (is_relaxed_env_var_name, &["A", "1 A", "%"], &["", "a=b", "\n", "ü"]),
+            (is_config_map_key, &["a", "A_b.c", ".a"], &["", "..", "..a", "a/b", "."]),
+            (is_port_name, &["http", "a-1", "1a"], &["", "1", "A", "a--b", "-a", "abcdefghijklmnop"]),
+            (is_percent, &["1%", "100%"], &["", "%", "1", "a%"]),
+            (is_http_header_name, &["X-A"], &["", "a b", "a_b"]),
+            (is_ip, &["1.2.3.4", "01.2.3.4", "::1", "::ffff:1.2.3.4"], &["", "1.2.3", "1.2.3.256", "g::", "1.2.3.4.5"]),
+            (is_canonical_ip, &["1.2.3.4", "::1"], &["01.2.3.4", "0::1", "::ffff:1.2.3.4", "x"]),
+            (is_cidr, &["1.2.3.0/24", "::/0"], &["1.2.3.4", "1.2.3.0/33", "::/129", "1.2.3.0/+1"]),
+            (is_path_segment_name, &["system:a", "A b"], &[".", "..", "a/b", "a%"]),
+            (is_wildcard_dns1123_subdomain, &["*.a.b"], &["*", "a.b", "*.*.a"]),
         ];
-        for (format, good, bad) in cases {
-            for text in *good {
-                assert_eq!(format(text), Vec::<String>::new(), "{text:?}");
+        for (check, fine, wrong) in table {
+            for value in *fine {
+                assert!(check(value).is_empty(), "{value:?}: {:?}", check(value));
             }
-            for text in *bad {
-                assert_ne!(format(text), Vec::<String>::new(), "{text:?}");
+            for value in *wrong {
+                assert!(!check(value).is_empty(), "{value:?} should be refused");
             }
         }
+    }
+
+    #[test]
+    fn speaks_upstreams_words() {
+        assert_eq!(
+            is_dns1123_subdomain("Foo_Bar"),
+            [
+                "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
+            ]
+        );
+        assert_eq!(
+            is_label_value("a b"),
+            [
+                "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')"
+            ]
+        );
+        assert_eq!(is_dns1123_label("a.b"), ["must not contain dots"]);
+        assert_eq!(is_dns1123_label(&"a".repeat(64)), ["must be no more than 63 characters"]);
     }
 }

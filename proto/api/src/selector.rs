@@ -1,266 +1,411 @@
-//! Label and field selectors: the query syntax, the JSON form, matching.
-//! Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#api>
+//! Label and field selectors: the query syntax, the JSON form, and matching.
+//!
+//! Invariant: matching allocates nothing; values of a requirement are sorted.
+//! Source: <https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors>
 
 use std::fmt;
 
 use serde_json::Value;
 
-use crate::names;
+use crate::{
+    field::{Error, Path},
+    names,
+};
 
-/// Longest selector text that is parsed.
-const MAX_LENGTH: usize = 64 * 1024;
+/// Most requirements in one selector; more are only ever attacks.
+const MAX_REQUIREMENTS: usize = 1000;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Test {
-    In(Vec<String>),
-    NotIn(Vec<String>),
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operator {
+    In,
+    NotIn,
+    Equals,
+    NotEquals,
     Exists,
     DoesNotExist,
-    GreaterThan(i64),
-    LessThan(i64),
+    GreaterThan,
+    LessThan,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Requirement {
-    key: String,
-    test: Test,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LabelSelector {
-    nothing: bool,
-    requirements: Vec<Requirement>,
-}
-
-fn checked_key(key: &str) -> Result<String, String> {
-    match names::is_qualified_name(key).first() {
-        None => Ok(key.to_owned()),
-        Some(why) => Err(format!("key: Invalid value: {key:?}: {why}")),
-    }
-}
-
-fn checked_values(key: &str, values: Vec<String>) -> Result<Vec<String>, String> {
-    for value in &values {
-        if let Some(why) = names::is_label_value(value).first() {
-            return Err(format!("values[0][{key}]: Invalid value: {value:?}: {why}"));
-        }
-    }
-    Ok(values)
+    pub key: String,
+    pub operator: Operator,
+    /// Sorted, unique.
+    pub values: Vec<String>,
 }
 
 impl Requirement {
-    fn new(key: &str, test: Test) -> Result<Self, String> {
-        let test = match test {
-            Test::In(values) => Test::In(checked_values(key, values)?),
-            Test::NotIn(values) => Test::NotIn(checked_values(key, values)?),
-            other => other,
-        };
-        Ok(Self { key: checked_key(key)?, test })
+    fn new(key: String, operator: Operator, mut values: Vec<String>) -> Result<Self, String> {
+        check_key(&key)?;
+        values.sort();
+        values.dedup();
+        let all = || Value::from(values.clone());
+        let path = Path::new("values");
+        match operator {
+            Operator::In | Operator::NotIn if values.is_empty() => {
+                let detail = "for 'in', 'notin' operators, values set can't be empty";
+                return Err(Error::invalid(path, all(), detail).to_string());
+            }
+            Operator::Equals | Operator::NotEquals if values.len() != 1 => {
+                let detail = "exact-match compatibility requires one single value";
+                return Err(Error::invalid(path, all(), detail).to_string());
+            }
+            Operator::Exists | Operator::DoesNotExist if !values.is_empty() => {
+                let detail = "values set must be empty for exists and does not exist";
+                return Err(Error::invalid(path, all(), detail).to_string());
+            }
+            Operator::GreaterThan | Operator::LessThan => {
+                if values.len() != 1 {
+                    let detail = "for 'Gt', 'Lt' operators, exactly one value is required";
+                    return Err(Error::invalid(path, all(), detail).to_string());
+                }
+                if values[0].parse::<i64>().is_err() {
+                    let detail = "for 'Gt', 'Lt' operators, the value must be an integer";
+                    return Err(Error::invalid(path.index(0), values[0].as_str(), detail).to_string());
+                }
+            }
+            _ => {}
+        }
+        for value in &values {
+            let wrong = names::is_label_value(value);
+            if !wrong.is_empty() {
+                return Err(Error::invalid(path.key(&key), value.as_str(), wrong.join("; ")).to_string());
+            }
+        }
+        Ok(Self { key, operator, values })
     }
 
-    fn matches(&self, value: Option<&str>) -> bool {
-        let number = || value.and_then(|value| value.parse::<i64>().ok());
-        match &self.test {
-            Test::In(values) => value.is_some_and(|value| values.iter().any(|v| v == value)),
-            Test::NotIn(values) => value.is_none_or(|value| values.iter().all(|v| v != value)),
-            Test::Exists => value.is_some(),
-            Test::DoesNotExist => value.is_none(),
-            Test::GreaterThan(bound) => number().is_some_and(|n| n > *bound),
-            Test::LessThan(bound) => number().is_some_and(|n| n < *bound),
+    fn has(&self, value: &str) -> bool {
+        self.values.binary_search_by(|v| v.as_str().cmp(value)).is_ok()
+    }
+
+    /// Does an object whose label `key` is `value` satisfy it?
+    pub fn admits(&self, value: Option<&str>) -> bool {
+        let compared = |wanted: std::cmp::Ordering| {
+            let (Some(have), Some(limit)) = (value, self.values.first()) else { return false };
+            match (have.parse::<i64>(), limit.parse::<i64>()) {
+                (Ok(have), Ok(limit)) => have.cmp(&limit) == wanted,
+                _ => false,
+            }
+        };
+        match self.operator {
+            Operator::In | Operator::Equals => value.is_some_and(|v| self.has(v)),
+            Operator::NotIn | Operator::NotEquals => value.is_none_or(|v| !self.has(v)),
+            Operator::Exists => value.is_some(),
+            Operator::DoesNotExist => value.is_none(),
+            Operator::GreaterThan => compared(std::cmp::Ordering::Greater),
+            Operator::LessThan => compared(std::cmp::Ordering::Less),
         }
     }
 }
 
-/// What is left of a selector's text.
-struct Scanner<'a>(&'a str);
+fn check_key(key: &str) -> Result<(), String> {
+    let wrong = names::is_qualified_name(key);
+    if wrong.is_empty() { Ok(()) } else { Err(Error::invalid(Path::root(), key, wrong.join("; ")).to_string()) }
+}
 
-impl<'a> Scanner<'a> {
-    fn skip(&mut self) {
-        self.0 = self.0.trim_start();
-    }
-    fn eat(&mut self, token: &str) -> bool {
-        self.skip();
-        match self.0.strip_prefix(token) {
-            Some(rest) => {
-                self.0 = rest;
-                true
-            }
-            None => false,
+impl fmt::Display for Requirement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (key, list) = (&self.key, || self.values.join(","));
+        match self.operator {
+            Operator::In => write!(f, "{key} in ({})", list()),
+            Operator::NotIn => write!(f, "{key} notin ({})", list()),
+            Operator::Equals => write!(f, "{key}={}", list()),
+            Operator::NotEquals => write!(f, "{key}!={}", list()),
+            Operator::Exists => f.write_str(key),
+            Operator::DoesNotExist => write!(f, "!{key}"),
+            Operator::GreaterThan => write!(f, "{key}>{}", list()),
+            Operator::LessThan => write!(f, "{key}<{}", list()),
         }
     }
-    fn word(&mut self) -> &'a str {
-        self.skip();
-        let end = self.0.find(|c: char| c.is_whitespace() || "=!,()<>".contains(c)).unwrap_or(self.0.len());
-        let (word, rest) = self.0.split_at(end);
-        self.0 = rest;
-        word
-    }
-    /// Eats a word only when it is exactly this one.
-    fn keyword(&mut self, keyword: &str) -> bool {
-        let mut ahead = Scanner(self.0);
-        let found = ahead.word() == keyword;
-        if found {
-            self.0 = ahead.0;
-        }
-        found
-    }
-    fn values(&mut self) -> Result<Vec<String>, String> {
-        if !self.eat("(") {
-            return Err(format!("found '{}', expected: '('", self.0));
-        }
-        let mut values = Vec::new();
-        loop {
-            values.push(self.word().to_owned());
-            if self.eat(")") {
-                values.sort();
-                values.dedup();
-                return Ok(values);
-            }
-            if !self.eat(",") {
-                return Err(format!("found '{}', expected: ',' or ')'", self.0));
-            }
-        }
-    }
-    fn bound(&mut self) -> Result<i64, String> {
-        let word = self.word();
-        word.parse().map_err(|_| format!("for 'Gt', 'Lt' operators, the value must be an integer, not {word:?}"))
-    }
+}
 
-    fn requirement(&mut self) -> Result<Requirement, String> {
-        if self.eat("!") {
-            return Requirement::new(self.word(), Test::DoesNotExist);
-        }
-        let key = self.word();
-        if key.is_empty() {
-            return Err(format!("found '{}', expected: !, identifier, or 'end of string'", self.0));
-        }
-        let test = if self.eat("==") || self.eat("=") {
-            Test::In(vec![self.word().to_owned()])
-        } else if self.eat("!=") {
-            Test::NotIn(vec![self.word().to_owned()])
-        } else if self.eat(">") {
-            Test::GreaterThan(self.bound()?)
-        } else if self.eat("<") {
-            Test::LessThan(self.bound()?)
-        } else if self.keyword("in") {
-            Test::In(self.values()?)
-        } else if self.keyword("notin") {
-            Test::NotIn(self.values()?)
-        } else {
-            Test::Exists
-        };
-        Requirement::new(key, test)
-    }
+/// All requirements must hold; `nothing` matches no object.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LabelSelector {
+    requirements: Vec<Requirement>,
+    nothing: bool,
 }
 
 impl LabelSelector {
     pub fn everything() -> Self {
-        Self { nothing: false, requirements: Vec::new() }
+        Self::default()
     }
+
     pub fn nothing() -> Self {
-        Self { nothing: true, requirements: Vec::new() }
+        Self { requirements: Vec::new(), nothing: true }
     }
+
+    /// The query syntax: `app=web,tier in (a,b),!legacy`.
+    ///
+    /// # Errors
+    /// Upstream's sentence on the first thing that is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let requirements = Parser { tokens: lex(text), position: 0 }.parse()?;
+        Ok(Self { requirements, nothing: false })
+    }
+
+    /// The JSON form `{matchLabels, matchExpressions}`; null selects nothing, `{}` everything.
+    ///
+    /// # Errors
+    /// Upstream's sentence on the first thing that is wrong.
+    pub fn from_json(value: &Value) -> Result<Self, String> {
+        let object = match value {
+            Value::Null => return Ok(Self::nothing()),
+            Value::Object(object) => object,
+            _ => return Err("a label selector must be an object".to_owned()),
+        };
+        let mut requirements = Vec::new();
+        if let Some(labels) = object.get("matchLabels").and_then(Value::as_object) {
+            for (key, value) in labels {
+                let value = value.as_str().ok_or("matchLabels must map strings to strings")?;
+                requirements.push(Requirement::new(key.clone(), Operator::Equals, vec![value.to_owned()])?);
+            }
+        }
+        if let Some(expressions) = object.get("matchExpressions").and_then(Value::as_array) {
+            for expression in expressions {
+                let text = |name: &str| expression.get(name).and_then(Value::as_str).unwrap_or_default();
+                let operator = match text("operator") {
+                    "In" => Operator::In,
+                    "NotIn" => Operator::NotIn,
+                    "Exists" => Operator::Exists,
+                    "DoesNotExist" => Operator::DoesNotExist,
+                    other => return Err(format!("{other:?} is not a valid label selector operator")),
+                };
+                let values = expression.get("values").and_then(Value::as_array);
+                let values = values.into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect();
+                requirements.push(Requirement::new(text("key").to_owned(), operator, values)?);
+            }
+        }
+        requirements.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(Self { requirements, nothing: false })
+    }
+
+    /// A plain map of labels (`spec.selector` of Services and ReplicationControllers); an empty one selects everything.
+    ///
+    /// # Errors
+    /// Upstream's sentence on the first thing that is wrong.
+    pub fn from_map(value: &Value) -> Result<Self, String> {
+        let mut requirements = Vec::new();
+        for (key, value) in value.as_object().into_iter().flatten() {
+            let value = value.as_str().unwrap_or_default().to_owned();
+            requirements.push(Requirement::new(key.clone(), Operator::Equals, vec![value])?);
+        }
+        Ok(Self { requirements, nothing: false })
+    }
+
+    pub fn requirements(&self) -> &[Requirement] {
+        &self.requirements
+    }
+
     pub fn is_everything(&self) -> bool {
         !self.nothing && self.requirements.is_empty()
     }
 
-    /// The query syntax: `app=web,tier in (a,b),!old`.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        if text.len() > MAX_LENGTH {
-            return Err(format!("a selector may be {MAX_LENGTH} bytes long"));
-        }
-        let mut scanner = Scanner(text);
-        let mut requirements = Vec::new();
-        scanner.skip();
-        while !scanner.0.is_empty() {
-            let parsed = scanner.requirement().map_err(|why| format!("unable to parse requirement: {why}"))?;
-            requirements.push(parsed);
-            scanner.skip();
-            if scanner.0.is_empty() {
-                break;
-            }
-            if !scanner.eat(",") {
-                return Err(format!(
-                    "unable to parse requirement: found '{}', expected: ',' or 'end of string'",
-                    scanner.0
-                ));
-            }
-            scanner.skip();
-            if scanner.0.is_empty() {
-                return Err("unable to parse requirement: found '', expected: identifier after ','".into());
-            }
-        }
-        Ok(Self { nothing: false, requirements })
+    pub fn is_nothing(&self) -> bool {
+        self.nothing
     }
 
-    /// The JSON form: `matchLabels` and `matchExpressions`; null selects nothing, an empty object everything.
-    pub fn from_json(value: &Value) -> Result<Self, String> {
-        if value.is_null() {
-            return Ok(Self::nothing());
-        }
-        let mut requirements = Vec::new();
-        for (key, value) in value["matchLabels"].as_object().into_iter().flatten() {
-            let value = value.as_str().ok_or("matchLabels: values are strings")?;
-            requirements.push(Requirement::new(key, Test::In(vec![value.to_owned()]))?);
-        }
-        for expression in value["matchExpressions"].as_array().into_iter().flatten() {
-            let key = expression["key"].as_str().unwrap_or_default();
-            let values: Vec<String> = expression["values"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .filter_map(|value| value.as_str().map(str::to_owned))
-                .collect();
-            let test = match (expression["operator"].as_str().unwrap_or_default(), values.is_empty()) {
-                ("In", false) => Test::In(values),
-                ("NotIn", false) => Test::NotIn(values),
-                ("Exists", true) => Test::Exists,
-                ("DoesNotExist", true) => Test::DoesNotExist,
-                ("In" | "NotIn", true) => return Err("for 'in', 'notin' operators, values set can't be empty".into()),
-                ("Exists" | "DoesNotExist", false) => {
-                    return Err("values set must be empty for exists and does not exist".into());
-                }
-                (other, _) => return Err(format!("{other:?} is not a valid label selector operator")),
-            };
-            requirements.push(Requirement::new(key, test)?);
-        }
-        Ok(Self { nothing: false, requirements })
-    }
-
+    /// `get` answers with the value of a label.
     pub fn matches<'a>(&self, get: impl Fn(&str) -> Option<&'a str>) -> bool {
-        !self.nothing && self.requirements.iter().all(|requirement| requirement.matches(get(&requirement.key)))
+        !self.nothing && self.requirements.iter().all(|r| r.admits(get(&r.key)))
     }
 
-    /// The key and value of a requirement that only one value fulfils: what an index can answer.
-    pub fn equalities(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.requirements.iter().filter_map(|requirement| match &requirement.test {
-            Test::In(values) if values.len() == 1 => Some((requirement.key.as_str(), values[0].as_str())),
-            _ => None,
-        })
+    /// Matching against a JSON object of labels (`metadata.labels`); null is no labels.
+    pub fn matches_json(&self, labels: &Value) -> bool {
+        self.matches(|key| labels.get(key).and_then(Value::as_str))
     }
 }
 
 impl fmt::Display for LabelSelector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Requirement { key, test }) in self.requirements.iter().enumerate() {
+        for (index, requirement) in self.requirements.iter().enumerate() {
             if index > 0 {
                 f.write_str(",")?;
             }
-            match test {
-                Test::In(values) if values.len() == 1 => write!(f, "{key}={}", values[0]),
-                Test::In(values) => write!(f, "{key} in ({})", values.join(",")),
-                Test::NotIn(values) if values.len() == 1 => write!(f, "{key}!={}", values[0]),
-                Test::NotIn(values) => write!(f, "{key} notin ({})", values.join(",")),
-                Test::Exists => f.write_str(key),
-                Test::DoesNotExist => write!(f, "!{key}"),
-                Test::GreaterThan(bound) => write!(f, "{key}>{bound}"),
-                Test::LessThan(bound) => write!(f, "{key}<{bound}"),
-            }?;
+            write!(f, "{requirement}")?;
         }
         Ok(())
     }
 }
 
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Token {
+    Identifier(String),
+    Symbol(&'static str),
+    In,
+    NotIn,
+    Error(String),
+    End,
+}
+
+impl Token {
+    fn literal(&self) -> &str {
+        match self {
+            Self::Identifier(text) | Self::Error(text) => text,
+            Self::Symbol(text) => text,
+            Self::In => "in",
+            Self::NotIn => "notin",
+            Self::End => "",
+        }
+    }
+    /// Where a key or value is expected, `in` and `notin` are plain words.
+    fn word(&self) -> Option<String> {
+        match self {
+            Self::Identifier(text) => Some(text.clone()),
+            Self::In | Self::NotIn => Some(self.literal().to_owned()),
+            _ => None,
+        }
+    }
+}
+
+fn lex(text: &str) -> Vec<Token> {
+    const SYMBOLS: [&str; 9] = ["==", "!=", "=", "!", ",", "(", ")", ">", "<"];
+    let special = |c: char| matches!(c, '=' | '!' | '(' | ')' | ',' | '>' | '<');
+    let blank = |c: char| matches!(c, ' ' | '\t' | '\r' | '\n');
+    let mut tokens = Vec::new();
+    let mut rest = text.trim_start_matches(blank);
+    while let Some(first) = rest.chars().next() {
+        if special(first) {
+            // A run of special characters is one token; unknown runs such as `=>` are errors, `),` and the like are split.
+            match SYMBOLS.iter().find(|s| rest.starts_with(**s)) {
+                Some(symbol) => {
+                    tokens.push(Token::Symbol(symbol));
+                    rest = &rest[symbol.len()..];
+                }
+                None => {
+                    tokens.push(Token::Error(first.to_string()));
+                    rest = &rest[first.len_utf8()..];
+                }
+            }
+        } else {
+            let end = rest.find(|c| special(c) || blank(c)).unwrap_or(rest.len());
+            tokens.push(match &rest[..end] {
+                "in" => Token::In,
+                "notin" => Token::NotIn,
+                word => Token::Identifier(word.to_owned()),
+            });
+            rest = &rest[end..];
+        }
+        rest = rest.trim_start_matches(blank);
+    }
+    tokens.push(Token::End);
+    tokens
+}
+
+struct Parser {
+    tokens: Vec<Token>,
+    position: usize,
+}
+
+impl Parser {
+    fn peek(&self) -> &Token {
+        self.tokens.get(self.position).unwrap_or(&Token::End)
+    }
+
+    fn next(&mut self) -> Token {
+        let token = self.peek().clone();
+        self.position += 1;
+        token
+    }
+
+    fn parse(mut self) -> Result<Vec<Requirement>, String> {
+        let mut requirements = Vec::new();
+        loop {
+            let begins = |t: &Token| t.word().is_some() || *t == Token::Symbol("!");
+            if *self.peek() == Token::End {
+                return Ok(requirements);
+            }
+            if !begins(self.peek()) {
+                return Err(format!("found '{}', expected: !, identifier, or 'end of string'", self.peek().literal()));
+            }
+            requirements.push(self.requirement().map_err(|e| format!("unable to parse requirement: {e}"))?);
+            if requirements.len() > MAX_REQUIREMENTS {
+                return Err(format!("a selector may have at most {MAX_REQUIREMENTS} requirements"));
+            }
+            match self.next() {
+                Token::End => return Ok(requirements),
+                Token::Symbol(",") => {
+                    if !begins(self.peek()) {
+                        return Err(format!("found '{}', expected: identifier after ','", self.peek().literal()));
+                    }
+                }
+                other => return Err(format!("found '{}', expected: ',' or 'end of string'", other.literal())),
+            }
+        }
+    }
+
+    fn requirement(&mut self) -> Result<Requirement, String> {
+        let negated = *self.peek() == Token::Symbol("!");
+        if negated {
+            self.position += 1;
+        }
+        let token = self.next();
+        let Some(key) = token.word() else { return Err(format!("found '{}', expected: identifier", token.literal())) };
+        check_key(&key)?;
+        if negated {
+            return Requirement::new(key, Operator::DoesNotExist, Vec::new());
+        }
+        if matches!(self.peek(), Token::End | Token::Symbol(",")) {
+            return Requirement::new(key, Operator::Exists, Vec::new());
+        }
+        let token = self.next();
+        let operator = match &token {
+            Token::In => Operator::In,
+            Token::NotIn => Operator::NotIn,
+            Token::Symbol("=" | "==") => Operator::Equals,
+            Token::Symbol("!=") => Operator::NotEquals,
+            Token::Symbol(">") => Operator::GreaterThan,
+            Token::Symbol("<") => Operator::LessThan,
+            other => {
+                return Err(format!("found '{}', expected: in, notin, =, ==, !=, gt, lt", other.literal()));
+            }
+        };
+        let values = match operator {
+            Operator::In | Operator::NotIn => self.values()?,
+            _ => vec![self.exact_value()?],
+        };
+        Requirement::new(key, operator, values)
+    }
+
+    fn exact_value(&mut self) -> Result<String, String> {
+        if matches!(self.peek(), Token::End | Token::Symbol(",")) {
+            return Ok(String::new());
+        }
+        let token = self.next();
+        token.word().ok_or_else(|| format!("found '{}', expected: identifier", token.literal()))
+    }
+
+    fn values(&mut self) -> Result<Vec<String>, String> {
+        let open = self.next();
+        if open != Token::Symbol("(") {
+            return Err(format!("found '{}' expected: '('", open.literal()));
+        }
+        let mut values = Vec::new();
+        loop {
+            // Empty members count: `(a,,b)` and `()` hold the empty value.
+            let member = match self.peek() {
+                Token::Symbol("," | ")") => String::new(),
+                other => {
+                    let word = other.word();
+                    let word =
+                        word.ok_or_else(|| format!("found '{}', expected: ',', ')' or identifier", other.literal()))?;
+                    self.position += 1;
+                    word
+                }
+            };
+            values.push(member);
+            match self.next() {
+                Token::Symbol(")") => return Ok(values),
+                Token::Symbol(",") => {}
+                other => return Err(format!("found '{}', expected: ',' or ')'", other.literal())),
+            }
+        }
+    }
+}
+
+/// One comparison of a field selector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FieldRequirement {
     pub field: String,
@@ -268,143 +413,203 @@ pub struct FieldRequirement {
     pub value: String,
 }
 
+/// `status.phase=Running,spec.nodeName!=`: all must hold; an absent field counts as empty.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct FieldSelector(Vec<FieldRequirement>);
+pub struct FieldSelector {
+    requirements: Vec<FieldRequirement>,
+}
 
 impl FieldSelector {
-    /// `spec.nodeName=a,status.phase!=Running`; `\\`, `\,` and `\=` stand for themselves in values.
+    pub fn everything() -> Self {
+        Self::default()
+    }
+
+    /// # Errors
+    /// Upstream's sentence on the part that is not understood.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if text.len() > MAX_LENGTH {
-            return Err(format!("a selector may be {MAX_LENGTH} bytes long"));
-        }
-        let mut all = Vec::new();
-        for term in terms(text) {
-            if term.is_empty() {
+        let mut requirements = Vec::new();
+        for part in split_unescaped(text) {
+            if part.is_empty() {
                 continue;
             }
-            let (field, equal, value) = if let Some((field, value)) = term.split_once("!=") {
-                (field, false, value)
-            } else if let Some((field, value)) = term.split_once("==") {
-                (field, true, value)
-            } else if let Some((field, value)) = term.split_once('=') {
-                (field, true, value)
-            } else {
-                return Err(format!("invalid selector: '{text}'; can't understand '{term}'"));
-            };
-            let value =
-                unescape(value).ok_or_else(|| format!("invalid field selector: invalid escape in '{value}'"))?;
-            all.push(FieldRequirement { field: field.to_owned(), equal, value });
-        }
-        Ok(Self(all))
-    }
-    pub fn requirements(&self) -> &[FieldRequirement] {
-        &self.0
-    }
-    pub fn is_everything(&self) -> bool {
-        self.0.is_empty()
-    }
-    /// A field that an object lacks counts as empty, as upstream's do.
-    pub fn matches<'a>(&self, get: impl Fn(&str) -> Option<&'a str>) -> bool {
-        self.0.iter().all(|r| (get(&r.field).unwrap_or_default() == r.value) == r.equal)
-    }
-}
-
-/// Splits at commas that are not escaped.
-fn terms(text: &str) -> Vec<&str> {
-    let (mut all, mut start, mut escaped) = (Vec::new(), 0, false);
-    for (at, c) in text.char_indices() {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            ',' => {
-                all.push(&text[start..at]);
-                start = at + 1;
+            let wrong = || format!("invalid selector: '{text}'; can't understand '{part}'");
+            let (field, equal, value) = split_term(part).ok_or_else(wrong)?;
+            let value = unescape(value)?;
+            requirements.push(FieldRequirement { field: field.to_owned(), equal, value });
+            if requirements.len() > MAX_REQUIREMENTS {
+                return Err(format!("a selector may have at most {MAX_REQUIREMENTS} requirements"));
             }
-            _ => {}
         }
+        Ok(Self { requirements })
     }
-    all.push(&text[start..]);
-    all
+
+    pub fn requirements(&self) -> &[FieldRequirement] {
+        &self.requirements
+    }
+
+    pub fn is_everything(&self) -> bool {
+        self.requirements.is_empty()
+    }
+
+    /// The one value a field must have, if the selector demands one (`metadata.name=x` becomes a get).
+    pub fn exact(&self, field: &str) -> Option<&str> {
+        self.requirements.iter().find(|r| r.equal && r.field == field).map(|r| r.value.as_str())
+    }
+
+    /// `get` answers with the value of a field; `None` counts as empty.
+    pub fn matches<'a>(&self, get: impl Fn(&str) -> Option<&'a str>) -> bool {
+        self.requirements.iter().all(|r| (get(&r.field).unwrap_or_default() == r.value) == r.equal)
+    }
 }
 
-fn unescape(value: &str) -> Option<String> {
+impl fmt::Display for FieldSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, r) in self.requirements.iter().enumerate() {
+            let value = r.value.replace('\\', "\\\\").replace(',', "\\,").replace('=', "\\=");
+            write!(f, "{}{}{}{value}", if index > 0 { "," } else { "" }, r.field, if r.equal { "=" } else { "!=" })?;
+        }
+        Ok(())
+    }
+}
+
+/// Parts between commas that no backslash escapes.
+fn split_unescaped(text: &str) -> Vec<&str> {
+    let (mut parts, mut start, mut escaped) = (Vec::new(), 0, false);
+    for (index, c) in text.char_indices() {
+        if escaped {
+            escaped = false;
+        } else if c == '\\' {
+            escaped = true;
+        } else if c == ',' {
+            parts.push(&text[start..index]);
+            start = index + 1;
+        }
+    }
+    parts.push(&text[start..]);
+    parts
+}
+
+fn split_term(part: &str) -> Option<(&str, bool, &str)> {
+    for (index, _) in part.char_indices() {
+        for (operator, equal) in [("!=", false), ("==", true), ("=", true)] {
+            if let Some(value) = part[index..].strip_prefix(operator) {
+                return Some((&part[..index], equal, value));
+            }
+        }
+    }
+    None
+}
+
+fn unescape(value: &str) -> Result<String, String> {
     let mut out = String::with_capacity(value.len());
     let mut chars = value.chars();
     while let Some(c) = chars.next() {
         match c {
-            '\\' => out.push(chars.next().filter(|c| matches!(c, '\\' | ',' | '='))?),
-            ',' | '=' => return None,
-            c => out.push(c),
+            '\\' => match chars.next() {
+                Some(next @ ('\\' | ',' | '=')) => out.push(next),
+                Some(other) => return Err(format!("invalid field selector: invalid escape sequence: \\{other}")),
+                None => return Err("invalid field selector: invalid escape sequence: \\".to_owned()),
+            },
+            ',' | '=' => return Err(format!("invalid field selector: unescaped character in value: {c}")),
+            other => out.push(other),
         }
     }
-    Some(out)
+    Ok(out)
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    fn labels(key: &str) -> Option<&'static str> {
-        match key {
-            "app" => Some("web"),
-            "tier" => Some("front"),
-            "n" => Some("5"),
-            _ => None,
+    fn check(selector: &str, labels: &[(&str, &str)]) -> bool {
+        let selector = LabelSelector::parse(selector).unwrap_or_else(|e| panic!("{selector}: {e}"));
+        selector.matches(|key| labels.iter().find(|(k, _)| *k == key).map(|(_, v)| *v))
+    }
+
+    #[test]
+    fn matches_as_upstream() {
+        let labels = [("app", "web"), ("tier", "a"), ("n", "5")];
+        for yes in [
+            "",
+            "app=web",
+            "app==web",
+            "app",
+            "!gone",
+            "app!=db",
+            "gone!=x",
+            "tier in (a,b)",
+            "tier notin (c)",
+            "gone notin (x)",
+            "n>4",
+            "n<6",
+            "app = web , tier in (a)",
+            "x.io/y!=1",
+            "in notin (a)",
+        ] {
+            assert!(check(yes, &labels), "{yes}");
+        }
+        for no in ["app=db", "gone", "!app", "app!=web", "tier in (b)", "tier notin (a)", "n>5", "app>1", "gone in ()"]
+        {
+            assert!(!check(no, &labels), "{no}");
+        }
+        assert!(check("e in (a,,b)", &[("e", "")]));
+    }
+
+    #[test]
+    fn prints_and_parses_back() {
+        for text in ["a=b", "a in (b,c),!d,e", "a notin (x),b!=c", "n>1,m<2"] {
+            let parsed = LabelSelector::parse(text).unwrap();
+            assert_eq!(parsed.to_string(), text);
+            assert_eq!(LabelSelector::parse(&parsed.to_string()), Ok(parsed));
         }
     }
 
     #[test]
-    fn label_syntax() {
-        for (text, matches) in [
-            ("", true),
-            ("app=web", true),
-            ("app==web,tier!=back", true),
-            ("app!=web", false),
-            ("missing!=x", true),
-            ("app in (web, api)", true),
-            ("app notin (api)", true),
-            ("app", true),
-            ("!app", false),
-            ("! missing", true),
-            ("missing", false),
-            ("n>4,n<6", true),
-            ("n>5", false),
-            ("app=", false),
-            ("in in (a)", false),
+    fn refuses_in_upstreams_words() {
+        for (text, message) in [
+            ("a in b", "unable to parse requirement: found 'b' expected: '('"),
+            ("=a", "found '=', expected: !, identifier, or 'end of string'"),
+            ("a=b,", "found '', expected: identifier after ','"),
+            ("a b", "unable to parse requirement: found 'b', expected: in, notin, =, ==, !=, gt, lt"),
+            ("a=b c", "found 'c', expected: ',' or 'end of string'"),
+            (
+                "a>x",
+                "unable to parse requirement: values[0]: Invalid value: \"x\": for 'Gt', 'Lt' operators, the value must be an integer",
+            ),
         ] {
-            let selector = LabelSelector::parse(text).unwrap();
-            assert_eq!(selector.matches(labels), matches, "{text}");
-            assert_eq!(LabelSelector::parse(&selector.to_string()).unwrap(), selector, "{text}");
+            assert_eq!(LabelSelector::parse(text).unwrap_err(), message, "{text}");
         }
-        for text in ["=", "a b", "a,", "a in b", "a in (b", "a=b c", "a>x", "-a=b", "a=-b-"] {
-            assert!(LabelSelector::parse(text).is_err(), "{text}");
-        }
+        assert!(
+            LabelSelector::parse("a/b/c=d")
+                .unwrap_err()
+                .starts_with("unable to parse requirement: <nil>: Invalid value: \"a/b/c\": a valid label key")
+        );
     }
 
     #[test]
     fn json_form() {
-        let all = serde_json::json!({"matchLabels": {"app": "web"}, "matchExpressions": [
-            {"key": "tier", "operator": "In", "values": ["front"]}, {"key": "x", "operator": "DoesNotExist"}]});
-        assert!(LabelSelector::from_json(&all).unwrap().matches(labels));
-        assert!(LabelSelector::from_json(&serde_json::json!({})).unwrap().is_everything());
-        assert!(!LabelSelector::from_json(&Value::Null).unwrap().matches(labels));
-        let bad = serde_json::json!({"matchExpressions": [{"key": "a", "operator": "Is", "values": ["b"]}]});
-        assert!(LabelSelector::from_json(&bad).is_err());
+        let selector = |v| LabelSelector::from_json(&v);
+        assert!(selector(json!(null)).unwrap().is_nothing());
+        assert!(selector(json!({})).unwrap().is_everything());
+        let s = selector(json!({"matchLabels": {"a": "1"}, "matchExpressions": [{"key": "b", "operator": "In", "values": ["y", "x"]}]})).unwrap();
+        assert_eq!(s.to_string(), "a=1,b in (x,y)");
+        assert!(s.matches_json(&json!({"a": "1", "b": "x"})) && !s.matches_json(&json!(null)));
+        let wrong = selector(json!({"matchExpressions": [{"key": "b", "operator": "Foo"}]}));
+        assert_eq!(wrong.unwrap_err(), "\"Foo\" is not a valid label selector operator");
     }
 
     #[test]
-    fn field_syntax() {
-        let get = |field: &str| (field == "status.phase").then_some("Running");
-        for (text, matches) in [
-            ("", true),
-            ("status.phase=Running", true),
-            ("status.phase!=Running", false),
-            ("status.phase==Running,spec.nodeName=", true),
-            ("spec.nodeName!=", false),
-        ] {
-            assert_eq!(FieldSelector::parse(text).unwrap().matches(get), matches, "{text}");
-        }
+    fn field_selectors() {
+        let s = FieldSelector::parse("status.phase!=Running,spec.nodeName=n1").unwrap();
+        assert!(s.matches(|f| (f == "spec.nodeName").then_some("n1")));
+        assert!(!s.matches(|_| None));
+        assert_eq!(s.exact("spec.nodeName"), Some("n1"));
         assert_eq!(FieldSelector::parse(r"a=b\,c\=d").unwrap().requirements()[0].value, "b,c=d");
-        assert!(FieldSelector::parse("a").is_err() && FieldSelector::parse(r"a=\x").is_err());
+        assert_eq!(FieldSelector::parse("a").unwrap_err(), "invalid selector: 'a'; can't understand 'a'");
+        assert!(FieldSelector::parse("").unwrap().is_everything());
+        let round = FieldSelector::parse(r"a=b\,c\=d,x!=").unwrap();
+        assert_eq!(FieldSelector::parse(&round.to_string()), Ok(round));
     }
 }
