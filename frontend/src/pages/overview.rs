@@ -1,0 +1,176 @@
+//! The cluster at a glance: what needs attention first.
+
+use leptos::prelude::*;
+use serde_json::Value;
+
+use crate::api::call::JSON;
+use crate::api::live::{Live, Query};
+use crate::api::objects::{Object, extracts, objects};
+use crate::app::app;
+use crate::components::events;
+use crate::components::icon::icon;
+use crate::components::meter::stack;
+use crate::components::shell::PageHead;
+use crate::components::status::{empty, skeleton, state};
+use crate::model::capacity::{Amount, PodExtract, allocatable, bytes, cores, extract, share};
+use crate::model::health::{self, Health, Tone};
+use crate::model::json::{self, at, text};
+use crate::model::time;
+use crate::pages::overview_nodes::{Samples, node_list};
+use crate::routes::{Route, encode};
+
+/// What is kept of a workload.
+#[derive(Clone, Debug, PartialEq)]
+struct Workload {
+    resource: &'static str,
+    kind: &'static str,
+    namespace: String,
+    name: String,
+    health: Health,
+    /// Part of Pilothouse itself or a cluster addon.
+    addon: bool,
+    created: i64,
+}
+
+const KINDS: [(&str, &str, &str); 3] = [("deployments.apps", "Deployment", "/apis/apps/v1/deployments"), ("statefulsets.apps", "StatefulSet", "/apis/apps/v1/statefulsets"), ("daemonsets.apps", "DaemonSet", "/apis/apps/v1/daemonsets")];
+/// Troubled objects named on the page; the lists have the rest.
+const MAX_NAMED: usize = 8;
+
+fn workload(resource: &'static str, kind: &'static str, object: &Value) -> Workload {
+    let labels = at(object, "metadata/labels");
+    let label = |key: &str| labels.get(key).and_then(Value::as_str);
+    let addon = json::namespace(object) == "kube-system" && (label("app.kubernetes.io/part-of") == Some("pilothouse") || label("k8s-app").is_some());
+    let health = health::of(object).unwrap_or_else(|| Health::new(Tone::Idle, "Unknown", ""));
+    Workload {
+        resource, kind, addon, health,
+        namespace: json::namespace(object).to_owned(),
+        name: json::name(object).to_owned(),
+        created: time::parse(text(object, "metadata/creationTimestamp")).unwrap_or_default(),
+    }
+}
+
+pub fn overview() -> impl IntoView {
+    let nodes = objects(Query::new("/api/v1/nodes", JSON));
+    let pods = extracts(Query::new("/api/v1/pods", JSON), extract);
+    let workloads: [Live<Workload>; 3] = [
+        extracts(Query::new(KINDS[0].2, JSON), |object| workload(KINDS[0].0, KINDS[0].1, &object)),
+        extracts(Query::new(KINDS[1].2, JSON), |object| workload(KINDS[1].0, KINDS[1].1, &object)),
+        extracts(Query::new(KINDS[2].2, JSON), |object| workload(KINDS[2].0, KINDS[2].1, &object)),
+    ];
+    let events = extracts(Query::new("/api/v1/events", JSON), events::pick);
+    let samples = Samples::follow(None);
+    let all = Memo::new(move |_| workloads.iter().flat_map(|live| live.values()).collect::<Vec<_>>());
+    let loading = move || workloads.iter().all(Live::is_loading);
+    view! {
+        <div class="page">
+            <PageHead title="Overview"/>
+            {tiles(nodes, pods, all, samples)}
+            <div class="columns wide-left">
+                <div class="column">
+                    <section class="card" data-testid="overview-nodes"><h3><a href=Route::list("nodes").href()>"Nodes"</a><span class="grow"></span>{samples.note()}</h3>{node_list(nodes, pods, samples)}</section>
+                    <section class="card" data-testid="overview-workloads"><h3>"Workloads"</h3>{move || if loading() { skeleton(4).into_any() } else { workload_list(all.get()).into_any() }}</section>
+                    {move || troubled(pods)}
+                </div>
+                <div class="column">
+                    <section class="card" data-testid="overview-addons"><h3>"Addons"</h3>{move || if loading() { skeleton(2).into_any() } else { addons(all.get()).into_any() }}</section>
+                    <section class="card" data-testid="overview-events"><h3><a href=Route::list("events").href()>"Events"</a><span class="grow"></span><small class="dim">"warnings first"</small></h3>{events::event_list(events, true, true, 12)}</section>
+                </div>
+            </div>
+        </div>
+    }
+}
+
+fn tiles(nodes: Live<Object>, pods: Live<PodExtract>, all: Memo<Vec<Workload>>, samples: Samples) -> impl IntoView {
+    let count = |tones: &[Tone], wanted: Tone| tones.iter().filter(|tone| **tone == wanted).count();
+    let parts = move |tones: &[Tone]| [Tone::Good, Tone::Busy, Tone::Warn, Tone::Bad, Tone::Idle].map(|tone| (tone.class(), count(tones, tone))).to_vec();
+    let trouble = move |tones: &[Tone]| match (count(tones, Tone::Bad), count(tones, Tone::Warn), count(tones, Tone::Busy)) {
+        (0, 0, 0) => "all well".to_owned(),
+        (0, 0, busy) => format!("{busy} in progress"),
+        (bad, warn, _) => format!("{} need attention", bad + warn),
+    };
+    let tile = move |route: Route, title: &'static str, tones: Vec<Tone>, loading: bool| {
+        view! {
+            <a class="stat" href=route.href()><span class="stat-title">{title}</span><b class="num">{if loading { "–".to_owned() } else { tones.len().to_string() }}</b>{stack(parts(&tones))}<small>{if loading { String::new() } else { trouble(&tones) }}</small></a>
+        }
+    };
+    let node_tones = move || nodes.values().iter().filter_map(|node| health::of(node)).map(|health| health.tone).collect::<Vec<_>>();
+    let pod_tones = move || pods.with(|pods| pods.values().map(|(_, pod)| pod.tone).collect::<Vec<_>>());
+    let work_tones = move || all.with(|all| all.iter().map(|workload| workload.health.tone).collect::<Vec<_>>());
+    let sums = Memo::new(move |_| {
+        let (mut total, mut asked) = (Amount::default(), Amount::default());
+        nodes.values().iter().for_each(|node| total += allocatable(node));
+        pods.with(|pods| pods.values().filter(|(_, pod)| !pod.over && !pod.node.is_empty()).for_each(|(_, pod)| asked += pod.requested));
+        (total, asked)
+    });
+    let amount = move |title: &'static str, pick: fn(&Amount) -> i128, words: fn(i128) -> String| {
+        let (total, asked) = sums.get();
+        let used = samples.total().map(|used| pick(&used));
+        let share = share(pick(&asked), pick(&total));
+        view! {
+            <div class="stat"><span class="stat-title">{title}</span><b class="num">{format!("{:.0}%", share * 100.0)}</b>
+                {crate::components::meter::meter(format!("{title} requested"), share, used.map(|used| crate::model::capacity::share(used, pick(&total))))}
+                <small>{format!("{} of {} requested", words(pick(&asked)), words(pick(&total)))}{used.map(|used| format!(", {} used", words(used)))}</small></div>
+        }
+    };
+    view! {
+        <div class="stats">
+            {move || tile(Route::list("nodes"), "Nodes", node_tones(), nodes.is_loading())}
+            {move || tile(Route::list("deployments.apps"), "Workloads", work_tones(), false)}
+            {move || tile(Route::list("pods"), "Pods", pod_tones(), pods.is_loading())}
+            {move || amount("CPU", |amount| amount.cpu, cores)}
+            {move || amount("Memory", |amount| amount.memory, bytes)}
+        </div>
+    }
+}
+
+fn workload_list(mut all: Vec<Workload>) -> AnyView {
+    if all.is_empty() {
+        return view! { {empty("workloads", "Nothing deployed yet", "Deploy an app from an image; it appears here.")}<p class="centre"><a class="button primary" href=Route::Deploy.href()>{icon("plus")}"Deploy"</a></p> }.into_any();
+    }
+    all.retain(|workload| !workload.addon);
+    let quiet = all.iter().filter(|workload| matches!(workload.health.tone, Tone::Good | Tone::Idle)).count();
+    // What needs attention, then what is newest.
+    all.sort_by_key(|workload| (match workload.health.tone { Tone::Good | Tone::Idle => 3, tone => tone as u8 }, std::cmp::Reverse(workload.created)));
+    let total = all.len();
+    let row = |workload: Workload| {
+        view! {
+            <tr><td>{state(workload.health.tone, workload.health.word.clone())}</td><td><a href=Route::object(workload.resource, &workload.namespace, &workload.name).href()>{workload.name}</a></td><td class="dim">{workload.namespace}</td><td class="dim">{workload.kind}</td><td class="wrap dim">{workload.health.why}</td></tr>
+        }
+    };
+    view! {
+        <table class="plain"><tbody>{all.into_iter().take(MAX_NAMED).map(row).collect_view()}</tbody></table>
+        <p class="card-note dim">{format!("{quiet} of {total} well")}{KINDS.map(|(resource, kind, _)| view! { " · "<a href=Route::list(resource).href()>{crate::model::nav::plural_title(kind)}</a> }).collect_view()}</p>
+    }
+    .into_any()
+}
+
+fn addons(mut all: Vec<Workload>) -> AnyView {
+    all.retain(|workload| workload.addon);
+    if all.is_empty() {
+        return view! { <p class="dim">"None in kube-system."</p> }.into_any();
+    }
+    all.sort_by(|a, b| (a.health.tone, &a.name).cmp(&(b.health.tone, &b.name)));
+    let row = |workload: Workload| {
+        view! { <li><a href=Route::object(workload.resource, &workload.namespace, &workload.name).href()>{workload.name}</a><span class="grow"></span><span class="dim">{workload.health.why}</span>{state(workload.health.tone, workload.health.word)}</li> }
+    };
+    view! { <ul class="lines">{all.into_iter().map(row).collect_view()}</ul> }.into_any()
+}
+
+/// Pods that are not well, if any.
+fn troubled(pods: Live<PodExtract>) -> Option<AnyView> {
+    let app = app();
+    let mut bad: Vec<PodExtract> = pods.with(|pods| pods.values().map(|(_, pod)| pod).filter(|pod| matches!(pod.tone, Tone::Bad | Tone::Warn)).cloned().collect());
+    if bad.is_empty() {
+        return None;
+    }
+    bad.sort_by_key(|pod| (pod.tone, std::cmp::Reverse(pod.since)));
+    let total = bad.len();
+    let row = |pod: PodExtract| {
+        let since = pod.since;
+        view! {
+            <tr><td>{state(pod.tone, pod.word)}</td><td><a href=Route::object("pods", &pod.namespace, &pod.name).href()>{pod.name}</a></td><td class="dim">{pod.namespace}</td><td class="wrap dim">{pod.why}</td><td class="num right dim">{move || time::span(app.now.get() - since)}</td></tr>
+        }
+    };
+    let all = format!("{}?filter={}", Route::list("pods").href(), encode("!status:running"));
+    Some(view! { <section class="card"><h3>"Pods that need attention"<span class="tag">{total}</span><span class="grow"></span><a href=all>"all"</a></h3><table class="plain"><tbody>{bad.into_iter().take(MAX_NAMED).map(row).collect_view()}</tbody></table></section> }.into_any())
+}
