@@ -56,6 +56,11 @@ impl Schemas {
     }
 }
 
+/// Lists and maps in place: Go writes required ones as null where they are absent.
+fn is_container(value: &Value) -> bool {
+    value.get("type").is_some_and(|t| t == "array" || t == "object")
+}
+
 struct Builder<'a> {
     facts: &'a Facts,
     slots: &'a HashMap<String, Slot>,
@@ -169,7 +174,7 @@ impl Builder<'_> {
                 },
                 retain_keys: strategy.split(',').any(|s| s == "retainKeys"),
                 replace: strategy.split(',').any(|s| s == "replace"),
-                by_value: default.as_ref().is_some_and(Value::is_object),
+                by_value: default.as_ref().is_some_and(Value::is_object) || (required && is_container(of)),
                 default,
             }
         });

@@ -102,7 +102,7 @@ pub struct Field {
     pub retain_keys: bool,
     /// `x-kubernetes-patch-strategy` is `replace`.
     pub replace: bool,
-    /// A struct that upstream holds by value: it is always there, so nobody owns its mere presence.
+    /// A struct, list or map that upstream's JSON always has, if only empty: nobody owns its mere presence.
     pub by_value: bool,
     /// The value of an absent field; only used to complete the keys of list maps.
     pub default: Option<Value>,
@@ -140,6 +140,9 @@ pub enum Ref {
 static ANY: LazyLock<Arc<Schema>> =
     LazyLock::new(|| Arc::new(Schema { node: Node::Any { atomic: true }, ..Schema::default() }));
 
+static DEDUCED: LazyLock<Arc<Schema>> =
+    LazyLock::new(|| Arc::new(Schema { node: Node::Any { atomic: false }, ..Schema::default() }));
+
 impl Ref {
     /// The schema itself. A name that nothing defines stands for any value.
     pub fn get(&self) -> &Arc<Schema> {
@@ -157,6 +160,10 @@ impl Schema {
     /// Any JSON value, owned as one: the schema of what has none.
     pub fn any() -> &'static Arc<Self> {
         &ANY
+    }
+    /// Any JSON value, owned by the keys of its objects.
+    pub fn deduced() -> &'static Arc<Self> {
+        &DEDUCED
     }
     pub fn field(&self, name: &str) -> Option<&Field> {
         match &self.node {

@@ -287,7 +287,13 @@ impl Seed<'_, '_> {
             let dropped = match &value {
                 // `JSON` fields of built-in types know null as a value, but Go's pointer to one does not.
                 Value::Null => !custom,
-                Value::Array(items) => items.is_empty() && !custom && !field.required && is_list(field.schema.get()),
+                Value::Array(items) => {
+                    items.is_empty()
+                        && !custom
+                        && !field.required
+                        && is_list(field.schema.get())
+                        && !is_reset(&field.name)
+                }
                 Value::Object(items) => items.is_empty() && !custom && !field.required && is_map(field.schema.get()),
                 _ => false,
             };
@@ -325,6 +331,11 @@ impl Seed<'_, '_> {
         out.insert(name, value);
         Ok(())
     }
+}
+
+/// An empty `managedFields` is not nothing: it forgets all owners.
+fn is_reset(name: &str) -> bool {
+    name == "managedFields"
 }
 
 fn is_list(schema: &Schema) -> bool {

@@ -1,13 +1,29 @@
 //! Field ownership: `metadata.managedFields`, kept up to date on every write, and server-side apply.
 //! Source: <https://kubernetes.io/docs/reference/using-api/server-side-apply/>, KEP-555.
+//!
+//! Invariants: identity and bookkeeping fields (name, uid, resourceVersion …) are owned by nobody; a manager's time
+//! changes only when it took a field; an entry without fields does not exist.
+
+mod apply;
+mod entries;
+mod merge;
+mod set;
+mod typed;
+
+#[cfg(test)]
+mod stories;
 
 use jiff::Timestamp;
-use pilothouse_api::status::Status;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::schema::Schema;
+use entries::Entry;
+use set::Set;
+use typed::{Typed, compare};
 
-/// How a manager came to own fields.
+pub use apply::apply;
+
+/// How a manager came to own fields. The order is that of `managedFields`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
     Apply,
@@ -26,31 +42,112 @@ pub struct Manager<'a> {
     /// `status`, `scale`, …; empty for the resource itself.
     pub subresource: &'a str,
     pub time: Timestamp,
-    /// Top-level fields that a write of this kind does not change, hence cannot own: `["status"]` for the resource
+    /// Fields that a write of this kind does not change, hence cannot own, dotted: `["status"]` for the resource
     /// itself where it has a status subresource, `["spec", "metadata"]` for that subresource.
     pub reset_fields: &'a [&'a str],
+}
+
+/// Paths that nobody owns.
+const UNOWNED: &[&[&str]] = &[
+    &["apiVersion"],
+    &["kind"],
+    &["metadata", "name"],
+    &["metadata", "namespace"],
+    &["metadata", "creationTimestamp"],
+    &["metadata", "selfLink"],
+    &["metadata", "uid"],
+    &["metadata", "generation"],
+    &["metadata", "managedFields"],
+    &["metadata", "resourceVersion"],
+];
+
+/// Takes identity and bookkeeping out of a set.
+fn strip(set: &mut Set) {
+    for path in UNOWNED {
+        set.prune(path);
+    }
+    // Nor is `metadata` itself owned, though what is in it may be.
+    if let Some(mut metadata) = set.children.remove("f:metadata") {
+        metadata.member = false;
+        set.put("f:metadata".into(), metadata);
+    }
+}
+
+/// Takes out what this kind of write does not change.
+fn not_owned(set: &mut Set, manager: &Manager) {
+    for path in manager.reset_fields {
+        set.prune(&path.split('.').collect::<Vec<_>>());
+    }
 }
 
 /// Brings `new.metadata.managedFields` up to date for a create (`live` is none) or an update. Never fails: an
 /// ownership that cannot be read is dropped.
 pub fn update(schema: &Schema, live: Option<&Value>, new: &mut Value, manager: &Manager) {
-    let _ = (schema, live, new, manager);
+    let sent = apply::take_managed(new);
+    let of_live = || live.map_or(Value::Null, |live| live["metadata"]["managedFields"].clone());
+    let mut entries = match sent {
+        _ if !manager.subresource.is_empty() => entries::read(of_live()).unwrap_or_default(),
+        sent if is_reset(&sent) => Vec::new(),
+        // A client that does not know the field must not lose it.
+        sent => match entries::read(sent) {
+            Some(entries) if !entries.is_empty() => entries,
+            _ => entries::read(of_live()).unwrap_or_default(),
+        },
+    };
+    // An object that nobody tracked is tracked from its first apply on.
+    if entries.is_empty() && live.is_some() {
+        return;
+    }
+    let mut change = compare(Typed::of(schema), Some(live.unwrap_or(&Value::Object(Map::new()))), Some(new));
+    not_owned(&mut change.changed, manager);
+    not_owned(&mut change.removed, manager);
+    for entry in &mut entries {
+        entry.set.subtract(&change.changed);
+        entry.set.subtract(&change.removed);
+    }
+    strip(&mut change.changed);
+    if !change.changed.is_empty() {
+        match entries.iter_mut().find(|entry| entry.is(manager)) {
+            Some(entry) => {
+                entry.set.add(change.changed);
+                entry.time = Some(manager.time);
+            }
+            None => entries.push(Entry::new(manager, change.changed)),
+        }
+    }
+    apply::put_managed(new, entries);
 }
 
-/// Server-side apply: the live object merged with `config`, `managedFields` set. `live` none creates.
-/// Errors: 409 with one cause per conflict (none if `force`), 400 for a config that cannot be applied.
-pub fn apply(
-    schema: &Schema,
-    live: Option<&Value>,
-    config: &Value,
-    manager: &Manager,
-    force: bool,
-) -> Result<Value, Status> {
-    let _ = (schema, live, config, manager, force);
-    Err(Status::unsupported_media_type("server-side apply is not served yet"))
+/// An empty list, or one empty entry, says: forget all owners.
+fn is_reset(sent: &Value) -> bool {
+    match sent.as_array().map(Vec::as_slice) {
+        Some([]) => true,
+        Some([one]) => one.as_object().is_some_and(Map::is_empty),
+        _ => false,
+    }
 }
 
 /// Whether a write changes nothing but the times in `managedFields`, so that it need not be stored.
 pub fn same_but_times(live: &Value, new: &Value) -> bool {
-    live == new
+    fn same(a: &Map<String, Value>, b: &Map<String, Value>, name: &str, inner: fn(&Value, &Value) -> bool) -> bool {
+        a.len() == b.len()
+            && a.iter().all(|(key, value)| {
+                b.get(key).is_some_and(|other| if key == name { inner(value, other) } else { value == other })
+            })
+    }
+    fn objects(a: &Value, b: &Value, name: &str, inner: fn(&Value, &Value) -> bool) -> bool {
+        match (a, b) {
+            (Value::Object(a), Value::Object(b)) => same(a, b, name, inner),
+            _ => a == b,
+        }
+    }
+    fn entries(a: &Value, b: &Value) -> bool {
+        match (a, b) {
+            (Value::Array(a), Value::Array(b)) => {
+                a.len() == b.len() && a.iter().zip(b).all(|(a, b)| objects(a, b, "time", |_, _| true))
+            }
+            _ => a == b,
+        }
+    }
+    objects(live, new, "metadata", |a, b| objects(a, b, "managedFields", entries))
 }
