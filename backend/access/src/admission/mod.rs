@@ -3,20 +3,43 @@
 //! the two: [`Admission::admit`], validation, [`Admission::validate`].
 //!
 //! Invariants:
-//! - `validate` cannot change the object.
+//! - `validate` cannot change the object: it gets it shared.
 //! - Plugins read the cluster through the watch cache only; the one thing they remember is the quota ledger, which is
 //!   bounded and only ever makes them stricter.
 //!
+//! Not here, because upstream leaves it off by default too: `OwnerReferencesPermissionEnforcement`. `NamespaceExists`
+//! is part of `NamespaceLifecycle`.
+//!
 //! Source: <https://kubernetes.io/docs/reference/access-authn-authz/admission-controllers/>
 
+mod certificates;
+mod claim_resize;
+mod default_classes;
+mod limit_ranger;
+mod namespace_lifecycle;
+mod node_restriction;
+mod node_taint;
+mod object;
+mod pod_resources;
+mod pod_security;
+mod pod_topology_labels;
+mod priority;
+mod protection;
+mod resource_quota;
+mod runtime_class;
+mod service_account;
+mod tolerations;
+mod user_groups;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use pilothouse_api::Status;
 use serde_json::Value;
 
 use crate::authz::Authorizer;
-use crate::{Reader, UserInfo};
+use crate::{Reader, UserInfo, name_of, text};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Operation {
@@ -82,11 +105,23 @@ impl Request {
 
     /// 403 `RESOURCE "NAME" is forbidden: WHY`.
     pub fn forbidden(&self, why: &str) -> Status {
-        Status::forbidden(&self.group, &self.resource, &self.name, why)
+        let object = self.object.as_ref().unwrap_or(&Value::Null);
+        let name = [self.name.as_str(), name_of(object), text(object, "/metadata/generateName"), "Unknown"];
+        let name = name.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+        Status::forbidden(&self.group, &self.resource, name, why)
     }
 
+    /// It is about objects of this resource itself, not about a subresource.
     fn is(&self, group: &str, resource: &str) -> bool {
-        self.group == group && self.resource == resource
+        self.subresource.is_empty() && self.group == group && self.resource == resource
+    }
+
+    fn creates(&self, group: &str, resource: &str) -> bool {
+        self.operation == Operation::Create && self.is(group, resource)
+    }
+
+    fn updates(&self, group: &str, resource: &str) -> bool {
+        self.operation == Operation::Update && self.is(group, resource)
     }
 }
 
@@ -94,34 +129,66 @@ impl Request {
 pub struct Context<'a> {
     pub reader: &'a dyn Reader,
     pub authorizer: &'a Authorizer,
+    ledger: &'a resource_quota::Ledger,
 }
+
+/// What a validating plugin may leave behind.
+#[derive(Default)]
+pub struct Notes {
+    pub warnings: Vec<String>,
+    pub audit: Vec<(String, String)>,
+}
+
+pub type Admit = fn(&Context<'_>, &mut Request) -> Result<(), Status>;
+pub type Validate = fn(&Context<'_>, &Request, &mut Notes) -> Result<(), Status>;
 
 pub struct Plugin {
     pub name: &'static str,
-    pub admit: Option<fn(&Context<'_>, &mut Request) -> Result<(), Status>>,
-    /// Gets the request mutably for its warnings and audit annotations; the object stays as it is.
-    pub validate: Option<fn(&Context<'_>, &mut Request) -> Result<(), Status>>,
+    pub admit: Option<Admit>,
+    pub validate: Option<Validate>,
 }
 
-/// In upstream's order: the order is behaviour.
-pub const ALL: &[Plugin] = &[];
+/// In upstream's order: the order is behaviour. Ours come before the quota, which must see the final object.
+pub const ALL: &[Plugin] = &[
+    namespace_lifecycle::PLUGIN,
+    limit_ranger::PLUGIN,
+    service_account::PLUGIN,
+    node_restriction::PLUGIN,
+    node_taint::PLUGIN,
+    pod_security::PLUGIN,
+    priority::PLUGIN,
+    tolerations::DEFAULT_SECONDS,
+    tolerations::EXTENDED_RESOURCES,
+    default_classes::STORAGE,
+    protection::PLUGIN,
+    claim_resize::PLUGIN,
+    runtime_class::PLUGIN,
+    certificates::APPROVAL,
+    certificates::SIGNING,
+    certificates::SUBJECT_RESTRICTION,
+    default_classes::INGRESS,
+    pod_topology_labels::PLUGIN,
+    user_groups::PLUGIN,
+    resource_quota::PLUGIN,
+];
 
 /// The table with what it reads. Share it in an `Arc`.
 pub struct Admission {
     reader: Arc<dyn Reader>,
     authorizer: Arc<Authorizer>,
+    ledger: resource_quota::Ledger,
 }
 
 impl Admission {
     pub fn new(reader: Arc<dyn Reader>, authorizer: Arc<Authorizer>) -> Self {
-        Self { reader, authorizer }
+        Self { reader, authorizer, ledger: resource_quota::Ledger::default() }
     }
 
     fn context(&self) -> Context<'_> {
-        Context { reader: &*self.reader, authorizer: &self.authorizer }
+        Context { reader: &*self.reader, authorizer: &self.authorizer, ledger: &self.ledger }
     }
 
-    /// The mutating pass. Errors: 403, 422, in upstream's words.
+    /// The mutating pass. Errors: 403, 404, 422, in upstream's words.
     pub fn admit(&self, request: &mut Request) -> Result<(), Status> {
         let context = self.context();
         ALL.iter().filter_map(|plugin| plugin.admit).try_for_each(|admit| admit(&context, request))
@@ -130,7 +197,14 @@ impl Admission {
     /// The validating pass, to be run on the object as it will be stored.
     pub fn validate(&self, request: &mut Request) -> Result<(), Status> {
         let context = self.context();
-        ALL.iter().filter_map(|plugin| plugin.validate).try_for_each(|validate| validate(&context, request))
+        let mut notes = Notes::default();
+        let result = ALL
+            .iter()
+            .filter_map(|plugin| plugin.validate)
+            .try_for_each(|validate| validate(&context, request, &mut notes));
+        request.warnings.append(&mut notes.warnings);
+        request.audit.append(&mut notes.audit);
+        result
     }
 
     /// Both passes, for deletes and connects, where nothing lies between them.
@@ -138,4 +212,20 @@ impl Admission {
         self.admit(request)?;
         self.validate(request)
     }
+
+    /// To be awaited before [`admit`](Self::admit): a pod that comes right after its namespace may be faster than the
+    /// controller that makes the namespace's default account, so it waits for it, as upstream, two seconds at most.
+    pub async fn settle(&self, request: &Request) {
+        const TRIES: u32 = 40;
+        const PAUSE: Duration = Duration::from_millis(50);
+        for _ in 0..TRIES {
+            if !service_account::misses_default(&*self.reader, request) {
+                return;
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
 }
+
+#[cfg(test)]
+mod tests;

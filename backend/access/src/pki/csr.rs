@@ -192,3 +192,22 @@ fn usages_of(texts: &[String]) -> Result<(Vec<Usage>, Vec<Extended>)> {
     extended.dedup();
     Ok((usages, extended))
 }
+
+/// Whom a request names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    pub common_name: String,
+    pub organizations: Vec<String>,
+}
+
+/// The subject of a PEM certificate request, its signature checked. Errors: [`Error::Request`].
+pub fn request_subject(csr_pem: &str) -> Result<Subject> {
+    let der = decode(csr_pem)?;
+    let (_, csr) = X509CertificationRequest::from_der(&der).map_err(|e| Error::Request(e.to_string()))?;
+    csr.verify_signature().map_err(|_| Error::Request("bad signature".into()))?;
+    let subject = &csr.certification_request_info.subject;
+    Ok(Subject {
+        common_name: common_name(subject).unwrap_or("").to_owned(),
+        organizations: organizations(subject).map(str::to_owned).collect(),
+    })
+}

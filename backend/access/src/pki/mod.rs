@@ -15,7 +15,7 @@ mod tls;
 
 pub(crate) use authority::pem;
 pub use authority::{Ca, Issued, Validity};
-pub use csr::{SignRequest, Signer};
+pub use csr::{SignRequest, Signer, Subject, request_subject};
 pub use identity::{certificate_expiry, identity};
 pub use kubeconfig::{Credential, Kubeconfig};
 pub use tls::{ClientCertificates, Leaf, server_config};
