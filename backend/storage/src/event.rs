@@ -34,21 +34,17 @@ impl EventKind {
     }
 
     /// The letter in the log's `kind` column.
-    pub(crate) fn letter(self) -> &'static str {
+    pub(crate) fn letter(self) -> i8 {
         match self {
-            Self::Added => "A",
-            Self::Modified => "M",
-            Self::Deleted => "D",
+            Self::Added => b'A' as i8,
+            Self::Modified => b'M' as i8,
+            Self::Deleted => b'D' as i8,
         }
     }
 
-    pub(crate) fn from_letter(letter: &str) -> Option<Self> {
-        match letter {
-            "A" => Some(Self::Added),
-            "M" => Some(Self::Modified),
-            "D" => Some(Self::Deleted),
-            _ => None,
-        }
+    /// None for a letter that stands for no change of an object.
+    pub(crate) fn from_letter(letter: i8) -> Option<Self> {
+        [Self::Added, Self::Modified, Self::Deleted].into_iter().find(|kind| kind.letter() == letter)
     }
 }
 

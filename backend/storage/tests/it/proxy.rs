@@ -1,0 +1,107 @@
+//! A wire that can be cut at the worst moment, between a store and PostgreSQL.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+
+/// What happens to the next request that contains the mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// It is lost, and the connection with it.
+    Before,
+    /// It arrives; its answer is lost, and the connection with it.
+    After,
+    /// The connection is lost, and the request arrives a little later all the same.
+    Late,
+}
+
+pub struct Proxy {
+    directory: tempfile::TempDir,
+    state: Arc<State>,
+}
+
+struct State {
+    real: PathBuf,
+    armed: parking_lot::Mutex<Option<Cut>>,
+    cuts: AtomicU64,
+}
+
+/// A user's name, which only batches carry.
+const MARK: &[u8] = b"cut-me";
+
+impl Proxy {
+    /// Listens beside the socket in `real`.
+    pub fn start(real: &Path) -> Self {
+        let directory = tempfile::Builder::new().prefix("pilothouse-proxy-").tempdir().unwrap();
+        let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
+        let real = real.join(".s.PGSQL.5432");
+        let state = Arc::new(State { real, armed: parking_lot::Mutex::new(None), cuts: AtomicU64::new(0) });
+        let accepting = state.clone();
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(serve(accepting.clone(), client));
+            }
+        });
+        Self { directory, state }
+    }
+
+    /// The address of a database through the proxy, given its real one.
+    pub fn url(&self, url: &str) -> String {
+        let start = url.find("host=").unwrap() + 5;
+        let end = start + url[start..].find('&').unwrap();
+        format!("{}{}{}", &url[..start], self.directory.path().display(), &url[end..])
+    }
+
+    /// Cuts at the next request that carries the user `cut-me`.
+    pub fn arm(&self, cut: Cut) {
+        *self.state.armed.lock() = Some(cut);
+    }
+
+    pub fn cuts(&self) -> u64 {
+        self.state.cuts.load(Ordering::SeqCst)
+    }
+}
+
+async fn serve(state: Arc<State>, client: UnixStream) {
+    let Ok(server) = UnixStream::connect(&state.real).await else { return };
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let answers = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+    let mut buffer = vec![0; 1 << 16];
+    while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
+        let request = &buffer[..read];
+        let marked = request.windows(MARK.len()).any(|window| window == MARK);
+        let cut = if marked { state.armed.lock().take() } else { None };
+        if let Some(cut) = cut {
+            state.cuts.fetch_add(1, Ordering::SeqCst);
+            if cut != Cut::Late {
+                answers.abort();
+            }
+            match cut {
+                Cut::Before => {}
+                Cut::After => {
+                    to_server.write_all(request).await.unwrap();
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Cut::Late => {
+                    // The client sees its connection die now; the server does not yet.
+                    answers.abort();
+                    let request = request.to_vec();
+                    tokio::spawn(async move {
+                        tokio::time::sleep(Duration::from_millis(400)).await;
+                        let _ = to_server.write_all(&request).await;
+                        tokio::time::sleep(Duration::from_millis(400)).await;
+                    });
+                }
+            }
+            return;
+        }
+        if to_server.write_all(request).await.is_err() {
+            return;
+        }
+    }
+}
