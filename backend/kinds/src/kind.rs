@@ -1,0 +1,303 @@
+//! `Kind`: one served resource of one group version, with everything the generic machinery asks of it.
+
+use std::{borrow::Cow, sync::Arc};
+
+use jiff::Timestamp;
+use pilothouse_api::{field::ErrorList, status};
+use serde_json::Value;
+
+use crate::{
+    columns::{self, Column},
+    custom::Custom,
+    meta,
+    strategy::{Generation, Propagation, ScalePaths, StatusMeta, Strategy},
+    value::{Look, MapExt, object, semantic_eq},
+};
+
+type Text = Cow<'static, str>;
+
+/// `pods/log`, `deployments/scale` …
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subresource {
+    /// Without the resource: `log`.
+    pub name: Text,
+    /// The kind that goes in and out, and its group and version: `Scale` of `autoscaling/v1`.
+    pub kind: Text,
+    pub group: Text,
+    pub version: Text,
+    pub verbs: Vec<Text>,
+}
+
+/// One served resource of one group version.
+#[derive(Clone, Debug)]
+pub struct Kind {
+    pub group: Text,
+    pub version: Text,
+    pub kind: Text,
+    pub list_kind: Text,
+    pub plural: Text,
+    pub singular: Text,
+    pub namespaced: bool,
+    pub short: Vec<Text>,
+    pub categories: Vec<Text>,
+    pub verbs: Vec<Text>,
+    pub subresources: Vec<Subresource>,
+    /// Key of the storage: all versions of a resource, and both groups of Events, share one.
+    pub storage: Text,
+    /// Names of the selectable fields besides `metadata.name` and `metadata.namespace`.
+    pub(crate) fields: Vec<Text>,
+    pub(crate) behaviour: Behaviour,
+}
+
+/// Where a kind's behaviour comes from.
+#[derive(Clone, Debug)]
+pub(crate) enum Behaviour {
+    Builtin(&'static Strategy),
+    Custom(Arc<Custom>),
+}
+
+impl Kind {
+    /// `pods`, `deployments.apps`.
+    pub fn group_resource(&self) -> String {
+        status::group_resource(&self.group, &self.plural)
+    }
+
+    /// `v1`, `apps/v1`.
+    pub fn api_version(&self) -> String {
+        if self.group.is_empty() {
+            self.version.clone().into_owned()
+        } else {
+            format!("{}/{}", self.group, self.version)
+        }
+    }
+
+    pub fn has_verb(&self, verb: &str) -> bool {
+        self.verbs.iter().any(|v| v == verb)
+    }
+
+    pub fn subresource(&self, name: &str) -> Option<&Subresource> {
+        self.subresources.iter().find(|s| s.name == name)
+    }
+
+    /// Is it kept in the storage (a review, for example, is only answered)?
+    pub fn is_stored(&self) -> bool {
+        self.has_verb("get") && self.has_verb("create")
+    }
+
+    pub fn is_custom(&self) -> bool {
+        matches!(self.behaviour, Behaviour::Custom(_))
+    }
+
+    fn strategy(&self) -> &'static Strategy {
+        match &self.behaviour {
+            Behaviour::Builtin(strategy) => strategy,
+            Behaviour::Custom(_) => &Strategy::CUSTOM,
+        }
+    }
+
+    /// Does an update of a status leave the rest alone, and the other way round?
+    fn splits_status(&self) -> bool {
+        self.subresource("status").is_some()
+    }
+
+    /// Fills in what upstream fills in.
+    pub fn default(&self, object: &mut Value) {
+        match &self.behaviour {
+            Behaviour::Builtin(strategy) => (strategy.default)(object),
+            Behaviour::Custom(custom) => custom.default(object),
+        }
+    }
+
+    /// Brings a new object into its first state: no status from outside, generation 1. Names, UID and time are the
+    /// caller's business.
+    pub fn prepare_create(&self, object: &mut Value) {
+        let strategy = self.strategy();
+        let Some(map) = object.as_object_mut() else { return };
+        if self.splits_status() {
+            map.remove("status");
+        }
+        if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("generation");
+            for system in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+                metadata.remove(system);
+            }
+        }
+        if strategy.generation != Generation::None {
+            crate::value::object(object, "metadata").insert("generation".into(), 1.into());
+        }
+        (strategy.prepare_create)(object);
+    }
+
+    /// Undoes in `new` what an update through `subresource` ("" for the object itself) may not touch, silently, as
+    /// upstream does; bumps the generation when what it counts has changed.
+    pub fn prepare_update(&self, new: &mut Value, old: &Value, subresource: &str) {
+        let strategy = self.strategy();
+        meta::keep_system_fields(new, old);
+        match subresource {
+            "" => {
+                if self.splits_status() {
+                    new.keep(old, "status");
+                }
+                (strategy.prepare_update)(new, old);
+            }
+            "status" => {
+                keep_all_but(new, old, &["metadata", "status", "apiVersion", "kind"]);
+                match strategy.status_meta {
+                    StatusMeta::Free => {}
+                    StatusMeta::KeepLabels => object(new, "metadata").keep(old.at("metadata"), "labels"),
+                    StatusMeta::Keep => meta::keep_user_fields(new, old),
+                }
+                (strategy.prepare_status_update)(new, old);
+            }
+            other => (strategy.prepare_subresource_update)(new, old, other),
+        }
+        if strategy.generation.counts(new, old) {
+            let generation = old.int("metadata.generation").unwrap_or_default() + 1;
+            object(new, "metadata").insert("generation".into(), generation.into());
+        }
+    }
+
+    /// What is wrong with a new object, metadata included.
+    pub fn validate(&self, object: &Value) -> ErrorList {
+        let strategy = self.strategy();
+        let mut errors = meta::validate_meta(object, self.namespaced, strategy.name);
+        match &self.behaviour {
+            Behaviour::Builtin(strategy) => (strategy.validate)(object, &mut errors),
+            Behaviour::Custom(custom) => custom.validate(object, &mut errors),
+        }
+        errors
+    }
+
+    /// What is wrong with an update through `subresource` ("" for the object itself), metadata included.
+    pub fn validate_update(&self, new: &Value, old: &Value, subresource: &str) -> ErrorList {
+        let mut errors = meta::validate_meta_update(new, old);
+        match (&self.behaviour, subresource) {
+            (Behaviour::Builtin(strategy), "") => (strategy.validate_update)(new, old, &mut errors),
+            (Behaviour::Builtin(strategy), "status") => (strategy.validate_status_update)(new, old, &mut errors),
+            (Behaviour::Builtin(strategy), other) => {
+                (strategy.validate_subresource_update)(new, old, other, &mut errors)
+            }
+            (Behaviour::Custom(custom), _) => custom.validate_update(new, old, &mut errors),
+        }
+        errors
+    }
+
+    /// The columns of a Table, kubectl's own; priority 1 is shown by `-o wide` only.
+    pub fn columns(&self) -> &[Column] {
+        match &self.behaviour {
+            Behaviour::Builtin(strategy) if strategy.columns.is_empty() => columns::PLAIN,
+            Behaviour::Builtin(strategy) => strategy.columns,
+            Behaviour::Custom(custom) => &custom.columns,
+        }
+    }
+
+    /// The cells of one object, one per column.
+    pub fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
+        match &self.behaviour {
+            Behaviour::Builtin(strategy) if strategy.columns.is_empty() => columns::plain_row(object),
+            Behaviour::Builtin(strategy) => (strategy.row)(object, now),
+            Behaviour::Custom(custom) => custom.row(object, now),
+        }
+    }
+
+    /// The selectable fields of one object, besides `metadata.name` and `metadata.namespace`.
+    pub fn selectable(&self, object: &Value) -> Vec<(Cow<'static, str>, String)> {
+        match &self.behaviour {
+            Behaviour::Builtin(strategy) => strategy
+                .fields
+                .iter()
+                .map(|field| (Cow::Borrowed(field.name), (field.get)(object, field.name)))
+                .collect(),
+            Behaviour::Custom(custom) => custom.selectable(object),
+        }
+    }
+
+    pub fn selectable_names(&self) -> &[Cow<'static, str>] {
+        &self.fields
+    }
+
+    /// Where the scale subresource finds its numbers.
+    pub fn scale(&self) -> Option<ScalePaths> {
+        match &self.behaviour {
+            Behaviour::Builtin(strategy) => strategy.scale.clone(),
+            Behaviour::Custom(custom) => custom.scale.clone(),
+        }
+    }
+
+    /// The seconds a delete without options gives the object to end; `None` where deletion is at once, `Some(0)` for
+    /// a pod that has nothing to end.
+    pub fn grace_period(&self, object: &Value) -> Option<i64> {
+        self.graceful(object, None)
+    }
+
+    /// As [`Kind::grace_period`], for a delete that asks for a period of its own.
+    pub fn graceful(&self, object: &Value, asked: Option<i64>) -> Option<i64> {
+        (self.strategy().grace_period)(object, asked)
+    }
+
+    /// What becomes of dependents when the delete does not say.
+    pub fn default_propagation(&self) -> Propagation {
+        self.strategy().propagation
+    }
+
+    /// May an update create the object?
+    pub fn allows_create_on_update(&self) -> bool {
+        self.strategy().create_on_update
+    }
+
+    /// May an update come without a resourceVersion?
+    pub fn allows_unconditional_update(&self) -> bool {
+        self.strategy().unconditional_update
+    }
+
+    /// From this version's form to the stored one.
+    pub fn to_storage(&self, object: Value) -> Value {
+        match &self.behaviour {
+            Behaviour::Builtin(strategy) => (strategy.to_storage)(object, &self.group, &self.version),
+            Behaviour::Custom(custom) => custom.to_storage(object),
+        }
+    }
+
+    /// From the stored form to this version's.
+    pub fn from_storage(&self, object: Value) -> Value {
+        match &self.behaviour {
+            Behaviour::Builtin(strategy) => (strategy.from_storage)(object, &self.group, &self.version),
+            Behaviour::Custom(_) => crate::strategy::with_api_version(object, self.api_version()),
+        }
+    }
+
+    /// The kinds that a CustomResourceDefinition serves, one per served version.
+    ///
+    /// # Errors
+    /// A sentence on what in the definition cannot be understood.
+    pub fn from_crd(definition: &Value) -> Result<Vec<Self>, String> {
+        crate::custom::from_crd(definition)
+    }
+}
+
+/// Everything at the top level but `spared` comes from `old`.
+fn keep_all_but(new: &mut Value, old: &Value, spared: &[&str]) {
+    let Some(map) = new.as_object_mut() else { return };
+    map.retain(|key, _| spared.contains(&key.as_str()));
+    for (key, value) in old.as_object().into_iter().flatten() {
+        if !spared.contains(&key.as_str()) {
+            map.insert(key.clone(), value.clone());
+        }
+    }
+}
+
+impl Generation {
+    fn counts(self, new: &Value, old: &Value) -> bool {
+        match self {
+            Self::None | Self::Once => false,
+            Self::Spec => !semantic_eq(new.at("spec"), old.at("spec")),
+            Self::AllButStatus => {
+                let spared = |key: &str| matches!(key, "metadata" | "status" | "apiVersion" | "kind");
+                let keys = |v: &Value| -> Vec<String> {
+                    v.as_object().into_iter().flatten().map(|(k, _)| k.clone()).filter(|k| !spared(k)).collect()
+                };
+                keys(new).iter().chain(&keys(old)).any(|key| !semantic_eq(&new[key], &old[key]))
+            }
+        }
+    }
+}
