@@ -8,6 +8,9 @@ use serde_json::Value;
 const MERGE_FACTS: &str = include_str!("../facts/merge-facts.tsv");
 const DEFAULTS: &str = include_str!("../facts/defaults.tsv");
 
+/// The tables as they are, for hashes of what is made from them.
+pub const TABLES: &[&str] = &[MERGE_FACTS, DEFAULTS];
+
 /// One row; empty means unsaid.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Fact {

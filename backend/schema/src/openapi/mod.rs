@@ -1,12 +1,29 @@
 //! OpenAPI v2 and v3 of the resources that are served.
 //!
-//! Invariant: which resources there are is told by the caller; documents are built when first asked for, and kept.
+//! Invariants: which resources there are is told by the caller; documents are built when first asked for, and kept;
+//! the name (hash) of a document is known without building it.
+//! Source: <https://kubernetes.io/docs/concepts/overview/kubernetes-api/#openapi-interface-definition>
+
+mod custom;
+mod definitions;
+mod operations;
+mod parameters;
+mod protobuf;
+mod v2;
+mod v3;
+
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha512};
+
+use crate::facts;
 
 type Text = Cow<'static, str>;
 
@@ -45,42 +62,80 @@ pub struct ApiSubresource {
     pub verbs: Vec<Text>,
 }
 
-/// The documents of one set of resources. Build a new one when the set changes.
-pub struct OpenApi {
-    resources: Vec<ApiResource>,
-}
-
 /// One document and the name of its content.
 #[derive(Clone, Debug)]
 pub struct Document {
     pub bytes: Bytes,
-    /// For `ETag` and `?hash=`; changes exactly when the content may have changed.
+    /// For `ETag` and `?hash=`: hexadecimal digits that change whenever the content may have changed.
     pub hash: Arc<str>,
+}
+
+/// The documents of one set of resources. Build a new one when the set changes.
+pub struct OpenApi {
+    resources: Vec<ApiResource>,
+    /// By path below `/openapi/v3/`: the hash, and the document once it was asked for.
+    groups: BTreeMap<String, (Arc<str>, OnceLock<Document>)>,
+    hash: Arc<str>,
+    v2_json: OnceLock<Document>,
+    v2_protobuf: OnceLock<Document>,
+}
+
+/// `api/v1`, `apis/apps/v1`: where a group version is served.
+fn group_path(group: &str, version: &str) -> String {
+    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
 impl OpenApi {
     pub fn new(resources: Vec<ApiResource>) -> Self {
-        Self { resources }
+        let paths: BTreeSet<String> = resources.iter().map(|r| group_path(&r.group, &r.version)).collect();
+        let hash_of = |path: &str| {
+            let mut digest = Sha512::new();
+            digest.update(env!("CARGO_PKG_VERSION"));
+            facts::TABLES.iter().for_each(|table| digest.update(table));
+            // Documents name all group versions, hence all paths count for each.
+            paths.iter().for_each(|path| digest.update(path));
+            for resource in resources.iter().filter(|r| path.is_empty() || group_path(&r.group, &r.version) == path) {
+                digest.update(format!("{resource:?}"));
+            }
+            let digits: String = digest.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
+            Arc::<str>::from(digits)
+        };
+        let groups = paths.iter().map(|path| (path.clone(), (hash_of(path), OnceLock::new()))).collect();
+        let hash = hash_of("");
+        Self { groups, hash, resources, v2_json: OnceLock::new(), v2_protobuf: OnceLock::new() }
     }
+
     /// `/openapi/v2` as JSON.
     pub fn v2_json(&self) -> Document {
-        self.empty()
+        self.v2_json.get_or_init(|| self.document(v2::document(&self.resources).to_string().into())).clone()
     }
     /// `/openapi/v2` as `application/com.github.proto-openapi.spec.v2@v1.0+protobuf`.
     pub fn v2_protobuf(&self) -> Document {
-        self.empty()
+        let build = || self.document(protobuf::document(&v2::document(&self.resources)).into());
+        self.v2_protobuf.get_or_init(build).clone()
     }
     /// `/openapi/v3`: the paths of the documents.
     pub fn v3_index(&self) -> Document {
-        self.empty()
+        let paths: Map<String, Value> = self
+            .groups
+            .iter()
+            .map(|(path, (hash, _))| {
+                (path.clone(), json!({"serverRelativeURL": format!("/openapi/v3/{path}?hash={hash}")}))
+            })
+            .collect();
+        self.document(json!({ "paths": paths }).to_string().into())
     }
     /// `/openapi/v3/{path}`, such as `api/v1` or `apis/apps/v1`.
     pub fn v3_document(&self, path: &str) -> Option<Document> {
-        let _ = path;
-        None
+        let (hash, document) = self.groups.get(path)?;
+        let build = || {
+            let value = v3::document(&self.resources, |r| group_path(&r.group, &r.version) == path);
+            Document { bytes: value.to_string().into(), hash: hash.clone() }
+        };
+        Some(document.get_or_init(build).clone())
     }
-    fn empty(&self) -> Document {
-        let hash = self.resources.len().to_string().into();
-        Document { bytes: Bytes::from_static(b"{}"), hash }
+
+    fn document(&self, bytes: Bytes) -> Document {
+        Document { bytes, hash: self.hash.clone() }
     }
 }
