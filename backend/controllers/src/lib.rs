@@ -5,11 +5,43 @@
 //! - They hold no state that the API cannot give back: stopping at any point and starting elsewhere is safe.
 //! - One watch per kind for the whole process; a reconcile starts from the state in the caches, never from an event.
 
+mod cache;
+mod caches;
+mod discovery;
+mod error;
+pub mod events;
+mod expectations;
+mod key;
 pub mod leader;
+mod namespace;
+mod owner;
+mod pods;
+mod queue;
+mod replica_set;
+mod replication;
+mod replication_controller;
+mod root_ca;
+mod run;
+mod selector;
+mod service_account;
+#[cfg(test)]
+mod testing;
+mod write;
 
 use std::sync::Arc;
 
-use tokio_util::sync::CancellationToken;
+pub use error::Error;
+use run::Controller;
+pub use run::run;
+
+/// Every controller, sorted by name.
+const ALL: &[Controller] = &[
+    namespace::CONTROLLER,
+    replica_set::CONTROLLER,
+    replication_controller::CONTROLLER,
+    root_ca::CONTROLLER,
+    service_account::CONTROLLER,
+];
 
 /// What a signer is asked to sign, already approved.
 /// Source: <https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/>
@@ -60,9 +92,4 @@ pub struct Deps {
     /// Names this process in what controllers record.
     pub identity: String,
     pub cluster: ClusterConfig,
-}
-
-/// Runs every controller until `shutdown`. The caller holds the leader's lease.
-pub async fn run(_deps: Deps, shutdown: CancellationToken) {
-    shutdown.cancelled().await;
 }
