@@ -184,3 +184,7 @@ impl Builder<'_> {
         Struct { fields, preserve_unknown: false, rest: None }
     }
 }
+
+#[cfg(test)]
+#[path = "builtin_tests.rs"]
+mod tests;

@@ -12,7 +12,8 @@ pub fn quantity(text: &str) -> Result<String, String> {
     if is_plain_integer(text) {
         return Ok(text.to_owned());
     }
-    Ok(text.to_owned())
+    let quantity = pilothouse_api::quantity::Quantity::parse(text)?;
+    Ok(quantity.to_string())
 }
 
 /// `0`, `5`, `100` is still plain, `1000` is `1k`: fewer than three zeros at the end.

@@ -209,16 +209,6 @@ impl Publisher {
         {
             put(&mut out, "x-kubernetes-map-type", fact.map_type.into());
         }
-        // The types we read from make `metadata` of a kind required; the API does not.
-        if roots::ALL.iter().any(|root| (root.name)() == name)
-            && let Some(fields) = out.as_object_mut()
-            && let Some(Value::Array(required)) = fields.get_mut("required")
-        {
-            required.retain(|field| field != "metadata");
-            if required.is_empty() {
-                fields.remove("required");
-            }
-        }
         out
     }
 

@@ -57,6 +57,12 @@ fn camel(group: &str) -> String {
     group.strip_suffix(".k8s.io").unwrap_or(group).split(['.', '-']).map(title).collect()
 }
 
+/// `a Pod`, `an Event`.
+fn article(kind: &str) -> String {
+    let an = kind.starts_with(['A', 'E', 'I', 'O', 'U']);
+    format!("{} {kind}", if an { "an" } else { "a" })
+}
+
 fn title(word: &str) -> String {
     let mut chars = word.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
@@ -191,7 +197,7 @@ impl Writer<'_> {
                 parameters: parameters::WRITE,
                 body: Self::body(self.definition(), true),
                 codes: &[200, 201, 202],
-                ..self.operation("post", id, format!("create a {kind}"), "post")
+                ..self.operation("post", id, format!("create {}", article(kind)), "post")
             });
         }
         if self.has("deletecollection") {
@@ -218,7 +224,7 @@ impl Writer<'_> {
                 body: Self::body(Some(DELETE_OPTIONS.into()), false),
                 codes: &[200, 202],
                 response: Some(STATUS.into()),
-                ..self.operation("delete", id, format!("delete a {kind}"), "delete")
+                ..self.operation("delete", id, format!("delete {}", article(kind)), "delete")
             });
         }
         out
@@ -260,7 +266,12 @@ impl Writer<'_> {
             out.push(Operation {
                 parameters: parameters::WRITE,
                 codes: &[200, 201, 202],
-                ..self.operation("post", format!("create{id}"), format!("create {} of a {kind}", sub.name), "post")
+                ..self.operation(
+                    "post",
+                    format!("create{id}"),
+                    format!("create {} of {}", sub.name, article(kind)),
+                    "post",
+                )
             });
         }
         for operation in &mut out {
