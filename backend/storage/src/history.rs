@@ -65,8 +65,7 @@ pub(crate) async fn versions(shared: &Shared, key: &Key, limit: u32) -> Result<V
 
 /// One version, if it is still known.
 pub(crate) async fn version(shared: &Shared, revision: u64) -> Result<Option<Version>> {
-    let found = log::versions(shared, &[revision]).await?.into_iter().next();
-    found.filter(|version| EventKind::from_letter(version.kind).is_some()).map(Version::of).transpose()
+    log::versions(shared, &[revision]).await?.into_iter().next().map(Version::of).transpose()
 }
 
 /// The recycle bin: deletions of a resource, newest first. An object may have been created anew since.

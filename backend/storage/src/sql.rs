@@ -134,7 +134,7 @@ ORDER BY revision";
 /// Versions by revision, wherever they are: index look-ups.
 pub(crate) const VERSIONS: &str = "
 SELECT revision, previous, kind, resource, namespace, name, user_name, (extract(epoch FROM time) * 1e6)::bigint AS micros, object
-FROM changes WHERE revision = ANY ($1)
+FROM changes WHERE revision = ANY ($1) AND kind <> 'R'
 UNION
 SELECT revision, previous, kind, resource, namespace, name, user_name, (extract(epoch FROM time) * 1e6)::bigint AS micros, object
 FROM history WHERE revision = ANY ($1)";
