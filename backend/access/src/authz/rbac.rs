@@ -41,6 +41,17 @@ struct Binding {
     subjects: Vec<(Subject, String)>,
 }
 
+impl Binding {
+    /// The words for the subject a user was found by.
+    fn words(&self, is_user: bool, name: &str) -> String {
+        let same = |subject: &Subject| match subject {
+            Subject::User(user) => is_user && **user == *name,
+            Subject::Group(group) => !is_user && **group == *name,
+        };
+        self.subjects.iter().find(|(subject, _)| same(subject)).map_or_else(String::new, |(_, words)| words.clone())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RoleRef {
     pub cluster: bool,
@@ -65,12 +76,33 @@ impl RoleRef {
     }
 }
 
+/// Bindings by name.
+type Named = BTreeMap<Box<str>, Arc<Binding>>;
+
+/// The bindings of one namespace by the name of who is bound.
+#[derive(Default)]
+struct Subjects {
+    users: HashMap<Box<str>, Named>,
+    groups: HashMap<Box<str>, Named>,
+}
+
+impl Subjects {
+    fn of(&mut self, subject: &Subject) -> (&mut HashMap<Box<str>, Named>, Box<str>) {
+        match subject {
+            Subject::User(name) => (&mut self.users, name.clone()),
+            Subject::Group(name) => (&mut self.groups, name.clone()),
+        }
+    }
+}
+
+/// Maps within maps, so that a look-up needs no key of its own: a decision allocates nothing.
 #[derive(Default)]
 pub(super) struct Index {
-    roles: HashMap<Key, Arc<[PolicyRule]>>,
+    /// Namespace ("" for cluster roles) → name → rules.
+    roles: HashMap<Box<str>, HashMap<Box<str>, Arc<[PolicyRule]>>>,
     bindings: HashMap<Key, Arc<Binding>>,
-    /// Namespace ("" for cluster role bindings) → subject → bindings by name.
-    by_subject: HashMap<Box<str>, HashMap<Subject, BTreeMap<Box<str>, Arc<Binding>>>>,
+    /// Namespace ("" for cluster role bindings) → who → bindings.
+    by_subject: HashMap<Box<str>, Subjects>,
 }
 
 /// The rules of a role; a rule that cannot be read grants nothing.
@@ -109,7 +141,7 @@ impl Index {
         let key: Key = (namespace_of(object).into(), name_of(object).into());
         match resource {
             ROLES | CLUSTER_ROLES => {
-                self.roles.insert(key, rules_of(object).into());
+                self.roles.entry(key.0).or_default().insert(key.1, rules_of(object).into());
             }
             ROLE_BINDINGS | CLUSTER_ROLE_BINDINGS => {
                 self.unbind(&key);
@@ -126,7 +158,12 @@ impl Index {
         let key: Key = (namespace.into(), name.into());
         match resource {
             ROLES | CLUSTER_ROLES => {
-                self.roles.remove(&key);
+                if let Some(roles) = self.roles.get_mut(&key.0) {
+                    roles.remove(&key.1);
+                    if roles.is_empty() {
+                        self.roles.remove(&key.0);
+                    }
+                }
             }
             ROLE_BINDINGS | CLUSTER_ROLE_BINDINGS => self.unbind(&key),
             _ => {}
@@ -136,8 +173,8 @@ impl Index {
     /// Forgets all objects of one resource.
     pub(super) fn clear(&mut self, resource: &str) {
         match resource {
-            ROLES => self.roles.retain(|(namespace, _), _| namespace.is_empty()),
-            CLUSTER_ROLES => self.roles.retain(|(namespace, _), _| !namespace.is_empty()),
+            ROLES => self.roles.retain(|namespace, _| namespace.is_empty()),
+            CLUSTER_ROLES => self.roles.retain(|namespace, _| !namespace.is_empty()),
             ROLE_BINDINGS | CLUSTER_ROLE_BINDINGS => {
                 let keeps = |namespace: &str| namespace.is_empty() == (resource == ROLE_BINDINGS);
                 self.bindings.retain(|(namespace, _), _| keeps(namespace));
@@ -151,7 +188,8 @@ impl Index {
         let binding = Arc::new(Binding { namespace: key.0.clone(), name: key.1.clone(), role, subjects });
         let by_subject = self.by_subject.entry(key.0.clone()).or_default();
         for (subject, _) in &binding.subjects {
-            by_subject.entry(subject.clone()).or_default().insert(key.1.clone(), binding.clone());
+            let (all, name) = by_subject.of(subject);
+            all.entry(name).or_default().insert(key.1.clone(), binding.clone());
         }
         self.bindings.insert(key, binding);
     }
@@ -160,14 +198,15 @@ impl Index {
         let Some(binding) = self.bindings.remove(key) else { return };
         let Some(by_subject) = self.by_subject.get_mut(&key.0) else { return };
         for (subject, _) in &binding.subjects {
-            if let Some(named) = by_subject.get_mut(subject) {
+            let (all, name) = by_subject.of(subject);
+            if let Some(named) = all.get_mut(&name) {
                 named.remove(&key.1);
                 if named.is_empty() {
-                    by_subject.remove(subject);
+                    all.remove(&name);
                 }
             }
         }
-        if by_subject.is_empty() {
+        if by_subject.users.is_empty() && by_subject.groups.is_empty() {
             self.by_subject.remove(&key.0);
         }
     }
@@ -178,22 +217,28 @@ impl Index {
         if !role.cluster && of.is_empty() {
             return None;
         }
-        self.roles.get(&(of.into(), role.name.clone()))
+        self.roles.get(of)?.get(&role.name)
     }
 
     /// Visits the rules a user has in a namespace, cluster-wide ones first, until `visit` says to stop (true).
-    fn visit(&self, user: &UserInfo, namespace: &str, visit: &mut dyn FnMut(&Binding, &str, &[PolicyRule]) -> bool) {
-        let subjects: Vec<Subject> = std::iter::once(Subject::User(user.name.as_str().into()))
-            .chain(user.groups.iter().map(|group| Subject::Group(group.as_str().into())))
-            .collect();
+    fn visit(
+        &self,
+        user: &UserInfo,
+        namespace: &str,
+        visit: &mut dyn FnMut(&Binding, &dyn Fn() -> String, &[PolicyRule]) -> bool,
+    ) {
         let scopes: &[&str] = if namespace.is_empty() { &[""] } else { &["", namespace] };
-        for by_subject in scopes.iter().filter_map(|scope| self.by_subject.get(*scope)) {
-            for subject in &subjects {
-                let Some(bindings) = by_subject.get(subject) else { continue };
+        for subjects in scopes.iter().filter_map(|scope| self.by_subject.get(*scope)) {
+            let by_user = subjects.users.get(user.name.as_str()).map(|named| (true, user.name.as_str(), named));
+            let by_group = user
+                .groups
+                .iter()
+                .filter_map(|group| subjects.groups.get(group.as_str()).map(|named| (false, group.as_str(), named)));
+            for (is_user, name, bindings) in by_user.into_iter().chain(by_group) {
                 for binding in bindings.values() {
                     let Some(rules) = self.role(&binding.role, &binding.namespace) else { continue };
-                    let words = binding.subjects.iter().find(|(s, _)| s == subject).map_or("", |(_, words)| words);
-                    if visit(binding, words, rules) {
+                    let words = || binding.words(is_user, name);
+                    if visit(binding, &words, rules) {
                         return;
                     }
                 }
@@ -207,7 +252,7 @@ impl Index {
         let namespace = if asked.is_resource_request { asked.namespace } else { "" };
         self.visit(asked.user, namespace, &mut |binding, subject, rules| {
             if rules.iter().any(|rule| rule.allows(asked)) {
-                reason = Some(explain(binding, subject));
+                reason = Some(explain(binding, &subject()));
             }
             reason.is_some()
         });

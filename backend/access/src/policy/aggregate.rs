@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use pilothouse_api::selector::LabelSelector;
 use serde_json::{Value, json};
 
-use super::selects::selects;
 use crate::name_of;
 
 /// ClusterRoles whose `rules` have to change so that they are the union of the roles their aggregationRule selects.
@@ -42,8 +42,14 @@ fn rules_of(role: &Value) -> Vec<Value> {
     role.get("rules").and_then(Value::as_array).cloned().unwrap_or_default()
 }
 
-fn selectors(role: &Value) -> Option<&Vec<Value>> {
-    role.pointer("/aggregationRule/clusterRoleSelectors")?.as_array()
+fn selectors(role: &Value) -> Option<Vec<LabelSelector>> {
+    let all = role.pointer("/aggregationRule/clusterRoleSelectors")?.as_array()?;
+    // A selector that cannot be read selects nothing.
+    Some(all.iter().filter_map(|selector| LabelSelector::from_json(selector).ok()).collect())
+}
+
+fn label<'a>(role: &'a Value, key: &str) -> Option<&'a str> {
+    role.pointer("/metadata/labels")?.get(key)?.as_str()
 }
 
 /// None for a role that does not collect.
@@ -53,7 +59,7 @@ fn union(role: &Value, roles: &[Value], rules: &BTreeMap<&str, Vec<Value>>) -> O
         let mut selected: Vec<&str> = roles
             .iter()
             .filter(|other| name_of(other) != name_of(role))
-            .filter(|other| selects(selector, other.pointer("/metadata/labels")))
+            .filter(|other| selector.matches(|key| label(other, key)))
             .map(name_of)
             .collect();
         selected.sort_unstable();

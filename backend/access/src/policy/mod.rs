@@ -10,7 +10,6 @@ mod bindings;
 mod facts;
 mod flow;
 mod roles;
-mod selects;
 
 use std::collections::BTreeMap;
 

@@ -63,7 +63,7 @@ impl ServiceAccountTokens {
         }
         let carried = self.check_audience(&claims, audiences)?;
         check_times(&claims, now)?;
-        if !known.is_some_and(|entry| now.duration_since(entry.alive).unsigned_abs() <= cache::FRESH) {
+        if known.is_none_or(|entry| now.duration_since(entry.alive).unsigned_abs() > cache::FRESH) {
             check_alive(reader, &claims, now)?;
             self.cache.put(key, Entry { claims: claims.clone(), alive: now });
         }

@@ -8,7 +8,7 @@ mod policy;
 use pilothouse_api::Status;
 use serde_json::Value;
 
-use super::object::{all_containers, items};
+use super::object::all_containers;
 use super::{Context, Notes, Operation, Plugin, Request};
 use crate::{name_of, text};
 use policy::{Level, Policy, Standard};
@@ -166,9 +166,4 @@ fn existing(context: &Context<'_>, namespace: &str, enforce: Standard) -> Vec<St
     texts.sort();
     warnings.extend(texts);
     warnings
-}
-
-/// The names of a pod's volumes that fit, for the checks.
-fn volumes<'a>(spec: &'a Value) -> impl Iterator<Item = &'a Value> {
-    items(spec, "/volumes")
 }

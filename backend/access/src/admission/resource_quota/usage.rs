@@ -65,12 +65,7 @@ pub(super) fn of(resource: &str, object: &Value, now: Timestamp) -> Resources {
     };
     set(format!("count/{resource}"), whole(1));
     match resource {
-        "pods" => {
-            if !is_over(object, now) {
-                set("pods".into(), whole(1));
-                pod(object, &mut set);
-            }
-        }
+        "pods" => pod(object, now, &mut set),
         "services" => {
             set("services".into(), whole(1));
             service(object, &mut set);
@@ -103,7 +98,11 @@ fn is_over(pod: &Value, now: Timestamp) -> bool {
     }
 }
 
-fn pod(pod: &Value, set: &mut impl FnMut(String, Quantity)) {
+fn pod(pod: &Value, now: Timestamp, set: &mut impl FnMut(String, Quantity)) {
+    if is_over(pod, now) {
+        return;
+    }
+    set("pods".into(), whole(1));
     let spec = pod.get("spec").unwrap_or(&Value::Null);
     for (name, amount) in of_pod(spec, "requests") {
         match name.as_str() {
