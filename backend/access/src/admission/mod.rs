@@ -26,10 +26,12 @@ mod pod_topology_labels;
 mod priority;
 mod protection;
 mod resource_quota;
+mod role_escalation;
 mod runtime_class;
 mod service_account;
 mod tolerations;
 mod user_groups;
+mod user_password;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -168,7 +170,9 @@ pub const ALL: &[Plugin] = &[
     certificates::SUBJECT_RESTRICTION,
     default_classes::INGRESS,
     pod_topology_labels::PLUGIN,
+    role_escalation::PLUGIN,
     user_groups::PLUGIN,
+    user_password::PLUGIN,
     resource_quota::PLUGIN,
 ];
 

@@ -38,7 +38,8 @@ pub const CSRF_HEADER: &str = "x-pilothouse-csrf";
 /// Where users live.
 pub const USERS: &str = "users.pilothouse.io";
 
-const SECRET_TYPE: &str = "pilothouse.io/user-password";
+/// The type of the Secrets with passwords.
+pub const SECRET_TYPE: &str = "pilothouse.io/user-password";
 const NAMESPACE: &str = "kube-system";
 /// A working day; the next morning one logs in again.
 const SESSION_LIFE: Duration = Duration::from_secs(12 * 60 * 60);

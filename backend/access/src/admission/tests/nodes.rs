@@ -1,4 +1,4 @@
-//! Nodes, certificates and users.
+//! Nodes, certificates, roles and users.
 
 use serde_json::json;
 
@@ -132,4 +132,37 @@ fn nobody_hands_out_groups_they_could_not_act_as() {
     assert!(refused.contains("may not hand out the group \"system:masters\""), "{refused}");
     assert!(write(root, None, user(json!(["system:masters"]))).is_ok());
     assert!(write(jane, Some(user(json!(["x"]))), user(json!(["x"]))).is_ok(), "what was there may stay");
+}
+
+#[test]
+fn roles_pass_the_escalation_check() {
+    let role = json!({"kind": "Role", "metadata": {"name": "r"},
+                      "rules": [{"verbs": ["get"], "apiGroups": [""], "resources": ["pods"]}]});
+    let mut create = request(Operation::Create, "rbac.authorization.k8s.io", "roles", role);
+    create.namespace = "a".into();
+    let refused = message(run(cluster(), create.clone()));
+    assert!(refused.contains("is attempting to grant RBAC permissions not currently held"), "{refused}");
+    create.user = UserInfo::new("root", &["system:masters"]);
+    assert!(run(cluster(), create).is_ok());
+}
+
+#[test]
+fn passwords_are_stored_as_hashes_only() {
+    let secret = |fields: Value| {
+        let mut secret = json!({"kind": "Secret", "type": "pilothouse.io/user-password",
+                                "metadata": {"name": "pilothouse-user-jane", "namespace": "a"}});
+        fields.as_object().unwrap().iter().for_each(|(key, value)| secret[key] = value.clone());
+        run(cluster(), request(Operation::Create, "", "secrets", secret))
+    };
+    // base64 of "correct horse"
+    for fields in
+        [json!({"data": {"password": "Y29ycmVjdCBob3JzZQ=="}}), json!({"stringData": {"password": "correct horse"}})]
+    {
+        let stored = secret(fields).unwrap().object.unwrap();
+        assert_eq!(stored["data"].as_object().unwrap().keys().collect::<Vec<_>>(), ["hash"]);
+        assert!(!stored.to_string().contains("Y29ycmVjdCBob3JzZQ==") && !stored.to_string().contains("horse"));
+    }
+    assert_eq!(secret(json!({"stringData": {"password": "short"}})).err().unwrap().code, 422);
+    let hashed = secret(json!({"data": {"hash": "eA=="}})).unwrap().object.unwrap();
+    assert_eq!(hashed["data"], json!({"hash": "eA=="}), "a hash is taken as it is");
 }
