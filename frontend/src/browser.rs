@@ -35,12 +35,6 @@ pub fn push(path: &str) {
     }
 }
 
-pub fn replace(path: &str) {
-    if let Some(history) = window().and_then(|window| window.history().ok()) {
-        let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(path));
-    }
-}
-
 /// `wss://host` of the page.
 pub fn socket_origin() -> String {
     let location = window().map(|window| window.location());

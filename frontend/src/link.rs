@@ -24,7 +24,7 @@ pub struct Links {
 }
 
 /// The word for the whole page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Connection {
     Idle,
     Connecting,

@@ -34,11 +34,6 @@ impl Route {
         self
     }
 
-    /// The same page, whatever its tab.
-    pub fn same_page(&self, other: &Self) -> bool {
-        self.clone().with_tab("") == other.clone().with_tab("")
-    }
-
     pub fn parse(path: &str) -> Self {
         let unknown = || Self::Unknown(path.to_owned());
         let Some(rest) = path.strip_prefix(BASE).or(Some("").filter(|_| path == "/" || path.is_empty())) else { return unknown() };

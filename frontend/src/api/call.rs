@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::model::{json, yaml};
+use crate::model::yaml;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
@@ -99,12 +99,6 @@ pub fn namespace_flag(namespace: &str) -> String {
     if namespace.is_empty() { String::new() } else { format!(" -n {namespace}") }
 }
 
-/// `deployment.apps/web` as kubectl names an object.
-pub fn kubectl_name(object: &Value) -> String {
-    let group = json::text(object, "apiVersion").split_once('/').map_or(String::new(), |(group, _)| format!(".{group}"));
-    format!("{}{group}/{}", json::text(object, "kind").to_lowercase(), json::name(object))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +109,5 @@ mod tests {
         let call = Call::patch("/api/v1/nodes/a", MERGE, &json!({"spec": {"unschedulable": true}})).kubectl("kubectl cordon a");
         assert!(call.as_http().starts_with("PATCH /api/v1/nodes/a?fieldManager=pilothouse-dashboard\nContent-Type: application/merge-patch+json\n\n{"));
         assert!(call.dry_run().path.ends_with("&dryRun=All"));
-        assert_eq!(kubectl_name(&json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"}})), "deployment.apps/web");
-        assert_eq!(kubectl_name(&json!({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}})), "pod/a");
     }
 }

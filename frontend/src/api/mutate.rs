@@ -1,5 +1,6 @@
 //! Changes: sends a call, keeps a record of it, and says in words what came of it.
 
+use leptos::prelude::Update;
 use pilothouse_api::Status;
 use serde_json::Value;
 

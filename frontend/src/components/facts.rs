@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use serde_json::Value;
 
 use crate::app::app;
-use crate::components::status::{state, tag};
+use crate::components::status::state;
 use crate::model::health::{Tone, is_good_when_false};
 use crate::model::json::{list, text};
 use crate::model::time;
@@ -19,7 +19,7 @@ pub fn fact_if(name: &'static str, value: &str) -> AnyView {
 }
 
 /// How long ago, counting; the time itself on hover.
-pub fn age(timestamp: &str) -> impl IntoView {
+pub fn age(timestamp: &str) -> impl IntoView + use<> {
     let (app, at, title) = (app(), time::parse(timestamp), timestamp.to_owned());
     view! { <span class="num" title=title>{move || at.map_or(String::new(), |at| time::span(app.now.get() - at))}</span> }
 }
@@ -65,7 +65,3 @@ pub fn conditions(object: &Value) -> AnyView {
     .into_any()
 }
 
-/// A mark that something is folded, such as the number of entries.
-pub fn count(number: usize) -> impl IntoView {
-    tag(number.to_string())
-}

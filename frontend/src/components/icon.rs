@@ -44,7 +44,7 @@ const TABLE: &[(&str, &str)] = &[
 ];
 
 /// An icon that adds nothing to what a screen reader says.
-pub fn icon(name: &'static str) -> impl IntoView {
+pub fn icon(name: &'static str) -> impl IntoView + use<> {
     let paths = TABLE.iter().find(|(known, _)| *known == name).map_or("", |(_, paths)| *paths);
     view! { <svg class="icon" viewBox="0 0 16 16" aria-hidden="true" inner_html=paths></svg> }
 }

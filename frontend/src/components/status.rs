@@ -9,9 +9,9 @@ pub fn dot(tone: Tone) -> impl IntoView {
 }
 
 /// Mark and word in a line of text.
-pub fn state(tone: Tone, word: impl Into<String>) -> impl IntoView {
+pub fn state(tone: Tone, word: impl Into<String>) -> AnyView {
     let word = word.into();
-    view! { <span class=format!("state {}", tone.class())>{dot(tone)}{word}</span> }
+    view! { <span class=format!("state {}", tone.class())>{dot(tone)}{word}</span> }.into_any()
 }
 
 /// Mark and word as a badge, for headings.
@@ -24,14 +24,14 @@ pub fn badge(health: Health) -> impl IntoView {
 }
 
 /// A small neutral label.
-pub fn tag(text: impl Into<String>) -> impl IntoView {
-    view! { <span class="tag">{text.into()}</span> }
+pub fn tag(text: impl Into<String>) -> AnyView {
+    view! { <span class="tag">{text.into()}</span> }.into_any()
 }
 
 /// What is shown where there is nothing.
-pub fn empty(icon: &'static str, title: impl Into<String>, hint: impl Into<String>) -> impl IntoView {
+pub fn empty(icon: &'static str, title: impl Into<String>, hint: impl Into<String>) -> AnyView {
     let (title, hint) = (title.into(), hint.into());
-    view! { <div class="empty">{super::icon::icon(icon)}<strong>{title}</strong><p>{hint}</p></div> }
+    view! { <div class="empty">{super::icon::icon(icon)}<strong>{title}</strong><p>{hint}</p></div> }.into_any()
 }
 
 /// Grey lines while something loads.
@@ -42,7 +42,7 @@ pub fn skeleton(lines: usize) -> impl IntoView {
 }
 
 /// A refusal or a fault, with a way on.
-pub fn problem(status: &pilothouse_api::Status) -> impl IntoView {
+pub fn problem(status: &pilothouse_api::Status) -> impl IntoView + use<> {
     let app = crate::app::app();
     let title = match status.code {
         403 => "You may not see this",

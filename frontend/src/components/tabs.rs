@@ -21,7 +21,7 @@ pub fn current(tabs: Vec<Tab>) -> Memo<&'static str> {
     })
 }
 
-pub fn tabs(route: Route, all: Vec<Tab>, now: Memo<&'static str>) -> impl IntoView {
+pub fn tabs(route: Route, all: Vec<Tab>, now: Memo<&'static str>) -> impl IntoView + use<> {
     let tab = |(id, title, name): Tab| {
         view! {
             <a href=route.clone().with_tab(id).href() role="tab" class="tab" aria-selected=move || (now.get() == id).to_string() data-testid=format!("tab-{}", if id.is_empty() { "summary" } else { id })>

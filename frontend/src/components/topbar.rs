@@ -134,9 +134,9 @@ fn NamespacePicker() -> impl IntoView {
         found
     };
     let option = move |(rank, name): (usize, String)| {
-        let (value, current) = (name.clone(), name.clone());
+        let (value, current, test) = (name.clone(), name.clone(), format!("namespace-{name}"));
         view! {
-            <button class="menu-item" role="option" data-testid=format!("namespace-{name}") aria-selected=move || (app.namespace.get() == current).to_string() on:click=move |_| choose.with_value(|choose| choose(value.clone()))>
+            <button class="menu-item" role="option" data-testid=test aria-selected=move || (app.namespace.get() == current).to_string() on:click=move |_| choose.with_value(|choose| choose(value.clone()))>
                 {name}{(rank < MAX_RECENT).then(|| view! { <small>"recent"</small> })}
             </button>
         }

@@ -54,10 +54,6 @@ impl LogBuffer {
         self.dropped = 0;
     }
 
-    pub fn len(&self) -> usize {
-        self.lines.len()
-    }
-
     /// The lines with `word` in them (any case), oldest first.
     pub fn matching(&self, word: &str) -> Vec<LogLine> {
         let word = word.to_lowercase();
@@ -126,7 +122,7 @@ mod tests {
         for n in 0..MAX_LINES + 5 {
             buffer.push(0, format!("line {n}").as_bytes(), "");
         }
-        assert_eq!((buffer.len(), buffer.dropped), (MAX_LINES, 5));
+        assert_eq!((buffer.lines.len(), buffer.dropped), (MAX_LINES, 5));
         assert_eq!(buffer.matching("line 5")[0].text, "line 5");
     }
 

@@ -11,7 +11,6 @@ pub mod filter;
 pub mod health;
 pub mod json;
 pub mod log;
-pub mod merge;
 pub mod nav;
 pub mod pod;
 pub mod rollout;

@@ -68,7 +68,7 @@ pub fn access() -> impl IntoView {
     }
 }
 
-fn matrix(rules: &Rules) -> impl IntoView {
+fn matrix(rules: &Rules) -> impl IntoView + use<> {
     let app = app();
     let note = rules.incomplete.then(|| view! { <p class="problems">"The server could not list all rules: some of what is marked as allowed may be refused."</p> });
     let mut found: Vec<_> = app.discovery.with(|discovery| discovery.all().filter_map(|resource| place(&resource.group_resource()).map(|place| (place, resource.clone()))).collect());

@@ -11,7 +11,7 @@ use crate::model::rollout::{self, Progress};
 use crate::pages::object::{Subject, selector_text};
 use crate::pages::{revisions, summary};
 
-pub fn deployment(subject: &Subject) -> impl IntoView {
+pub fn deployment(subject: &Subject) -> impl IntoView + use<> {
     let app = app();
     let object = subject.object;
     let selector = object.with_untracked(|object| selector_text(object));
@@ -39,7 +39,7 @@ pub fn deployment(subject: &Subject) -> impl IntoView {
     }
 }
 
-fn progress_card(subject: &Subject) -> impl IntoView {
+fn progress_card(subject: &Subject) -> impl IntoView + use<> {
     let object = subject.object;
     let body = move || {
         let (progress, mark) = object.with(|object| (rollout::progress(object), health::of(object)));

@@ -49,7 +49,7 @@ pub fn LoginPage() -> impl IntoView {
     }
 }
 
-pub fn waiting(message: &str) -> impl IntoView {
+pub fn waiting(message: &str) -> impl IntoView + use<> {
     let message = message.to_owned();
     view! { <div class="gate"><div class="gate-card"><div class="gate-brand">{mark()}<h1>"Pilothouse"</h1></div><p class="state bad"><i class="pulse"></i>"Waiting for the server"</p><p class="dim">{message}</p></div></div> }
 }

@@ -205,7 +205,7 @@ impl Streams {
     }
 }
 
-pub fn logs(subject: &Subject) -> impl IntoView {
+pub fn logs(subject: &Subject) -> impl IntoView + use<> {
     let is_pod = subject.resource.kind == "Pod";
     let pods: Signal<Vec<Object>> = if is_pod {
         let object = subject.object;

@@ -39,7 +39,7 @@ pub fn with_resource<V: IntoView + 'static>(name: String, page: impl Fn(Arc<Reso
     .into_any()
 }
 
-pub fn not_found(path: &str) -> impl IntoView {
+pub fn not_found(path: &str) -> impl IntoView + use<> {
     let text = format!("{path} leads nowhere.");
     view! { <div class="page">{empty("search", "No such page", text)}<p class="centre"><a class="button" href=Route::Overview.href()>"To the overview"</a></p></div> }
 }

@@ -23,7 +23,7 @@ const COUNTED: [&str; 12] = [
     "configmaps", "secrets", "serviceaccounts", "persistentvolumeclaims",
 ];
 
-pub fn namespace(subject: &Subject) -> impl IntoView {
+pub fn namespace(subject: &Subject) -> impl IntoView + use<> {
     let app = app();
     let (object, name) = (subject.object, subject.name.clone());
     let owner = StoredValue::new(Owner::current());

@@ -14,7 +14,7 @@ use crate::pages::object::Subject;
 use crate::pages::overview_nodes::{Samples, capacity_rows};
 use crate::pages::summary;
 
-pub fn actions(subject: &Subject) -> impl IntoView {
+pub fn actions(subject: &Subject) -> impl IntoView + use<> {
     let object = subject.object;
     let subject = subject.clone();
     move || {
@@ -32,7 +32,7 @@ pub fn actions(subject: &Subject) -> impl IntoView {
     }
 }
 
-pub fn node(subject: &Subject) -> impl IntoView {
+pub fn node(subject: &Subject) -> impl IntoView + use<> {
     let app = app();
     let (object, name) = (subject.object, subject.name.clone());
     let field = format!("spec.nodeName={name}");

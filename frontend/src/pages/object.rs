@@ -95,7 +95,7 @@ fn tabs_of(kind: &str) -> Vec<Tab> {
     }
 }
 
-fn head(subject: &Subject, there: bool) -> impl IntoView {
+fn head(subject: &Subject, there: bool) -> impl IntoView + use<> {
     let app = app();
     let deleting = RwSignal::new(false);
     let seen = subject.object;
@@ -126,7 +126,7 @@ fn head(subject: &Subject, there: bool) -> impl IntoView {
     }
 }
 
-fn there_is(subject: &Subject) -> impl IntoView {
+fn there_is(subject: &Subject) -> impl IntoView + use<> {
     let all = tabs_of(&subject.resource.kind);
     let now = current(all.clone());
     let route = Route::object(&subject.id(), &subject.namespace, &subject.name);
@@ -150,7 +150,7 @@ fn there_is(subject: &Subject) -> impl IntoView {
     view! { {head(subject, true)}{tabs(route, all, now)}{body} }
 }
 
-fn events_of(subject: &Subject) -> impl IntoView {
+fn events_of(subject: &Subject) -> impl IntoView + use<> {
     let uid = subject.object.with_untracked(|object: &Object| json::uid(object).to_owned());
     let live = events::about(&subject.namespace, &subject.name, &uid);
     view! { <section class="card">{events::event_list(live, false, false, 200)}</section> }

@@ -134,7 +134,7 @@ fn workload_list(mut all: Vec<Workload>) -> AnyView {
     let total = all.len();
     let row = |workload: Workload| {
         view! {
-            <tr><td>{state(workload.health.tone, workload.health.word.clone())}</td><td><a href=Route::object(workload.resource, &workload.namespace, &workload.name).href()>{workload.name}</a></td><td class="dim">{workload.namespace}</td><td class="dim">{workload.kind}</td><td class="wrap dim">{workload.health.why}</td></tr>
+            <tr><td>{state(workload.health.tone, workload.health.word.clone())}</td><td><a href=Route::object(workload.resource, &workload.namespace, &workload.name).href()>{workload.name.clone()}</a></td><td class="dim">{workload.namespace}</td><td class="dim">{workload.kind}</td><td class="wrap dim">{workload.health.why}</td></tr>
         }
     };
     view! {
@@ -151,7 +151,7 @@ fn addons(mut all: Vec<Workload>) -> AnyView {
     }
     all.sort_by(|a, b| (a.health.tone, &a.name).cmp(&(b.health.tone, &b.name)));
     let row = |workload: Workload| {
-        view! { <li><a href=Route::object(workload.resource, &workload.namespace, &workload.name).href()>{workload.name}</a><span class="grow"></span><span class="dim">{workload.health.why}</span>{state(workload.health.tone, workload.health.word)}</li> }
+        view! { <li><a href=Route::object(workload.resource, &workload.namespace, &workload.name).href()>{workload.name.clone()}</a><span class="grow"></span><span class="dim">{workload.health.why}</span>{state(workload.health.tone, workload.health.word)}</li> }
     };
     view! { <ul class="lines">{all.into_iter().map(row).collect_view()}</ul> }.into_any()
 }
@@ -168,7 +168,7 @@ fn troubled(pods: Live<PodExtract>) -> Option<AnyView> {
     let row = |pod: PodExtract| {
         let since = pod.since;
         view! {
-            <tr><td>{state(pod.tone, pod.word)}</td><td><a href=Route::object("pods", &pod.namespace, &pod.name).href()>{pod.name}</a></td><td class="dim">{pod.namespace}</td><td class="wrap dim">{pod.why}</td><td class="num right dim">{move || time::span(app.now.get() - since)}</td></tr>
+            <tr><td>{state(pod.tone, pod.word)}</td><td><a href=Route::object("pods", &pod.namespace, &pod.name).href()>{pod.name.clone()}</a></td><td class="dim">{pod.namespace}</td><td class="wrap dim">{pod.why}</td><td class="num right dim">{move || time::span(app.now.get() - since)}</td></tr>
         }
     };
     let all = format!("{}?filter={}", Route::list("pods").href(), encode("!status:running"));

@@ -12,7 +12,7 @@ use crate::pages::object::Subject;
 use crate::pages::summary;
 use crate::routes::Route;
 
-pub fn pod(subject: &Subject) -> impl IntoView {
+pub fn pod(subject: &Subject) -> impl IntoView + use<> {
     let object = subject.object;
     let route = Route::object("pods", &subject.namespace, &subject.name);
     let cards = move || object.with(|object| containers(object).into_iter().map(|container| container_card(object, &container, &route)).collect_view());
@@ -44,7 +44,7 @@ pub fn pod(subject: &Subject) -> impl IntoView {
     }
 }
 
-fn container_card(pod: &Value, container: &Container, route: &Route) -> impl IntoView {
+fn container_card(pod: &Value, container: &Container, route: &Route) -> impl IntoView + use<> {
     let find = |path: &str| list(pod, path).iter().find(|spec| text(spec, "name") == container.name).cloned();
     let spec = ["spec/containers", "spec/initContainers", "spec/ephemeralContainers"].iter().find_map(|path| find(path)).unwrap_or_default();
     let resources = ["cpu", "memory"].iter().filter_map(|name| {

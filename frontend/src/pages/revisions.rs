@@ -32,11 +32,11 @@ fn all_of(subject: &Subject, sets: Live<Object>) -> Memo<Vec<Revision>> {
     })
 }
 
-pub fn revisions(subject: &Subject) -> impl IntoView {
+pub fn revisions(subject: &Subject) -> impl IntoView + use<> {
     card(subject)
 }
 
-pub fn card(subject: &Subject) -> impl IntoView {
+pub fn card(subject: &Subject) -> impl IntoView + use<> {
     let sets = sets_of(subject);
     let all = all_of(subject, sets);
     let chosen = RwSignal::new(None::<Revision>);
@@ -80,7 +80,7 @@ pub fn card(subject: &Subject) -> impl IntoView {
     view! { <section class="card"><h3>"Revisions"</h3>{rows}</section>{rollback(subject, chosen, open)} }
 }
 
-fn rollback(subject: &Subject, chosen: RwSignal<Option<Revision>>, open: RwSignal<bool>) -> impl IntoView {
+fn rollback(subject: &Subject, chosen: RwSignal<Option<Revision>>, open: RwSignal<bool>) -> impl IntoView + use<> {
     let app = app();
     let object = subject.object;
     let (title, subject) = (format!("Roll back {}", subject.name), StoredValue::new(subject.clone()));

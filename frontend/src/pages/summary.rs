@@ -18,7 +18,7 @@ use crate::routes::Route;
 /// Values longer than this are folded.
 const LONG_VALUE: usize = 160;
 
-pub fn summary(subject: &Subject) -> impl IntoView {
+pub fn summary(subject: &Subject) -> impl IntoView + use<> {
     let (shown, object) = (subject.clone(), subject.object);
     let body = move || {
         let object = object.get();
@@ -33,7 +33,7 @@ pub fn summary(subject: &Subject) -> impl IntoView {
 }
 
 /// Metadata, with the owner as a link, and facts of the kind's own.
-pub fn about(object: &Value, more: &[(&'static str, String)]) -> impl IntoView {
+pub fn about(object: &Value, more: &[(&'static str, String)]) -> AnyView {
     let app = app();
     let owners = list(object, "metadata/ownerReferences").iter().map(|owner| owner_link(app, object, owner)).collect_view();
     let has_owner = !list(object, "metadata/ownerReferences").is_empty();
@@ -52,6 +52,7 @@ pub fn about(object: &Value, more: &[(&'static str, String)]) -> impl IntoView {
             </dl>
         </section>
     }
+    .into_any()
 }
 
 pub fn owner_link(app: App, object: &Value, owner: &Value) -> AnyView {
@@ -206,7 +207,7 @@ pub fn table_card(resource: std::sync::Arc<Resource>, namespace: &str, selectors
     view! { <section class="card card-table" data-testid="related"><h3>{title}<span class="tag">{move || model.rows.len()}</span></h3><ResourceTable model/></section> }.into_any()
 }
 
-pub fn latest_events(subject: &Subject) -> impl IntoView {
+pub fn latest_events(subject: &Subject) -> impl IntoView + use<> {
     let uid = subject.object.with_untracked(|object| json::uid(object).to_owned());
     let live = events::about(&subject.namespace, &subject.name, &uid);
     view! { <section class="card"><h3>"Recent events"</h3>{events::event_list(live, false, false, 8)}</section> }

@@ -23,7 +23,7 @@ fn url(namespace: &str, pod: &str, container: &str) -> String {
     format!("{}/api/v1/namespaces/{namespace}/pods/{pod}/exec?container={container}&stdin=true&stdout=true&tty=true{command}", browser::socket_origin())
 }
 
-pub fn terminal(subject: &Subject) -> impl IntoView {
+pub fn terminal(subject: &Subject) -> impl IntoView + use<> {
     let object = subject.object;
     let running = Memo::new(move |_| {
         object.with(|object| containers(object).into_iter().filter(|container| container.state == "Running" && container.role != Role::Init).map(|container| container.name).collect::<Vec<_>>())

@@ -14,7 +14,7 @@ use crate::pages::object::Subject;
 /// More than this is not typed by mistake.
 const MAX_REPLICAS: i64 = 100_000;
 
-pub fn actions(subject: &Subject) -> impl IntoView {
+pub fn actions(subject: &Subject) -> impl IntoView + use<> {
     let kind = subject.resource.kind.as_str();
     let scale = subject.resource.has_subresource("scale").then(|| scale(subject));
     let rolls = matches!(kind, "Deployment" | "StatefulSet" | "DaemonSet");
@@ -27,7 +27,7 @@ fn scale_call(subject: &Subject, replicas: i64) -> Call {
         .kubectl(format!("kubectl scale {} --replicas={replicas}", subject.kubectl()))
 }
 
-fn scale(subject: &Subject) -> impl IntoView {
+fn scale(subject: &Subject) -> impl IntoView + use<> {
     let app = app();
     let open = RwSignal::new(false);
     let subject = subject.clone();
@@ -63,7 +63,7 @@ fn scale(subject: &Subject) -> impl IntoView {
     view! { {button}<Dialog title=format!("Scale {name}") open=open>{body.clone()}</Dialog> }
 }
 
-fn restart(subject: &Subject) -> impl IntoView {
+fn restart(subject: &Subject) -> impl IntoView + use<> {
     let app = app();
     let open = RwSignal::new(false);
     let button = subject.action("patch", "", "restart", "Restart", "restart", move || open.set(true));
@@ -90,7 +90,7 @@ fn containers(object: &Value) -> Vec<(String, String)> {
     list(object, "spec/template/spec/containers").iter().map(|container| (text(container, "name").to_owned(), text(container, "image").to_owned())).collect()
 }
 
-fn image(subject: &Subject) -> impl IntoView {
+fn image(subject: &Subject) -> impl IntoView + use<> {
     let app = app();
     let open = RwSignal::new(false);
     let button = subject.action("patch", "", "deploy", "Update image", "image-open", move || open.set(true));

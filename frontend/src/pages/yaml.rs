@@ -33,7 +33,7 @@ enum Mode {
     Review { outcome: Arc<Value>, call: Call },
 }
 
-pub fn yaml(subject: &Subject) -> impl IntoView {
+pub fn yaml(subject: &Subject) -> impl IntoView + use<> {
     let app = app();
     let subject = subject.clone();
     let (object, path) = (subject.object, subject.path());
