@@ -1,0 +1,58 @@
+//! What a backend does before it is ready: the cluster's keys, the objects every cluster has, its own address.
+//!
+//! Invariants: everything here may run on any number of backends, any number of times; what users changed stays
+//! changed (roles and bindings are completed, as upstream's are); all objects go the way of every request.
+
+mod kubernetes;
+mod objects;
+mod secrets;
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+pub use secrets::{Error, INTERNAL, Secrets, secrets};
+
+use crate::server::ApiServer;
+
+/// How often the own address is confirmed.
+const RENEW: Duration = Duration::from_secs(10);
+const RETRY: Duration = Duration::from_millis(500);
+
+impl ApiServer {
+    /// Writes what a cluster must have and then keeps this backend's address in the `kubernetes` Service until
+    /// `shutdown`. The server is ready as soon as the first round is through.
+    pub async fn bootstrap(&self, shutdown: CancellationToken) {
+        loop {
+            match self.first_round().await {
+                Ok(()) => break,
+                Err(status) => warn!(%status, "the cluster's first objects could not be written; trying again"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = shutdown.cancelled() => return,
+            }
+        }
+        self.0.ready.store(true, Ordering::Release);
+        info!("the API is ready");
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(RENEW) => {}
+                () = shutdown.cancelled() => break,
+            }
+            if let Err(status) = kubernetes::reconcile(self).await {
+                warn!(%status, "this backend's address could not be confirmed");
+            }
+        }
+        if let Err(status) = kubernetes::withdraw(self).await {
+            warn!(%status, "this backend's address could not be withdrawn");
+        }
+    }
+
+    async fn first_round(&self) -> Result<(), pilothouse_api::Status> {
+        objects::write(self).await?;
+        kubernetes::reconcile(self).await
+    }
+}

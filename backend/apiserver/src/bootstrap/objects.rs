@@ -1,0 +1,89 @@
+//! The objects every cluster has, written through the same door as everybody's.
+
+use http::{Method, Request};
+use pilothouse_access::policy::{bootstrap_objects, reconcile};
+use pilothouse_access::{UserInfo, groups};
+use pilothouse_api::Status;
+use serde_json::Value;
+
+use crate::body;
+use crate::server::{ApiServer, InProcess};
+
+/// Longest answer to one of our own requests.
+const MAX_ANSWER: usize = 4 * 1024 * 1024;
+
+/// The identity of the server itself.
+pub fn apiserver() -> UserInfo {
+    UserInfo::new("system:apiserver", &[groups::MASTERS, groups::AUTHENTICATED])
+}
+
+/// Sends one request of the server's own; the answer's object.
+///
+/// # Errors
+/// Whatever the request was answered with.
+pub async fn send(api: &ApiServer, method: Method, path: &str, object: Option<&Value>) -> Result<Value, Status> {
+    let body = object.map_or_else(body::empty, |object| body::full(object.to_string()));
+    let mut request = Request::new(body);
+    *request.method_mut() = method;
+    *request.uri_mut() = path.parse().map_err(Status::internal)?;
+    let headers = request.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    headers.insert(http::header::USER_AGENT, http::HeaderValue::from_static("pilothouse-apiserver"));
+    request.extensions_mut().insert(InProcess(std::sync::Arc::new(apiserver())));
+    let response = api.handle(request).await;
+    let failed = !response.status().is_success();
+    let bytes = body::collect(response.into_body(), MAX_ANSWER).await?;
+    if failed {
+        return Err(serde_json::from_slice::<Status>(&bytes).map_err(Status::internal)?);
+    }
+    serde_json::from_slice(&bytes).map_err(Status::internal)
+}
+
+/// The path of an object's collection, by its own apiVersion and kind.
+fn collection(api: &ApiServer, object: &Value) -> Option<String> {
+    let (version, kind) = (object["apiVersion"].as_str()?, object["kind"].as_str()?);
+    let table = api.0.kinds.table();
+    let found = table.all.iter().find(|known| known.kind == kind && known.api_version() == version)?;
+    let root = if found.group.is_empty() { "/api" } else { "/apis" };
+    match object["metadata"]["namespace"].as_str() {
+        Some(namespace) => Some(format!("{root}/{version}/namespaces/{namespace}/{}", found.plural)),
+        None => Some(format!("{root}/{version}/{}", found.plural)),
+    }
+}
+
+/// Creates what is missing, completes roles and bindings.
+pub async fn write(api: &ApiServer) -> Result<(), Status> {
+    for object in bootstrap_objects() {
+        let Some(collection) = collection(api, &object) else {
+            tracing::warn!(kind = %object["kind"], "a default object is of a kind that is not served");
+            continue;
+        };
+        let name = object["metadata"]["name"].as_str().unwrap_or_default();
+        let path = format!("{collection}/{}", escaped(name));
+        match send(api, Method::GET, &path, None).await {
+            Ok(stored) => {
+                if let Some(merged) = reconcile(&stored, &object) {
+                    accept_race(send(api, Method::PUT, &path, Some(&merged)).await)?;
+                }
+            }
+            Err(status) if status.code == 404 => {
+                accept_race(send(api, Method::POST, &collection, Some(&object)).await)?;
+            }
+            Err(status) => return Err(status),
+        }
+    }
+    Ok(())
+}
+
+/// Another backend that does the same at the same time is no failure.
+fn accept_race(outcome: Result<Value, Status>) -> Result<(), Status> {
+    match outcome {
+        Err(status) if status.code == 409 => Ok(()),
+        other => other.map(drop),
+    }
+}
+
+/// A name as one segment of a path: the default roles have colons in theirs.
+fn escaped(name: &str) -> String {
+    percent_encoding::utf8_percent_encode(name, percent_encoding::NON_ALPHANUMERIC).to_string()
+}
