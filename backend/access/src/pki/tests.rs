@@ -224,3 +224,37 @@ fn kubeconfig_is_plain_yaml() {
     assert!(text.contains("    token: \"a: \\\"b\\\"\\n\"\n"), "{text}");
     assert!(text.contains("certificate-authority-data: Q0E=\n"), "{text}");
 }
+
+proptest::proptest! {
+    /// Certificates and requests come from outside: damaged ones are refused, they do not panic.
+    #[test]
+    fn damaged_input_is_refused(at in 0usize..600, byte: u8, cut in 0usize..600) {
+        use std::sync::LazyLock;
+        static INPUT: LazyLock<(Ca, Vec<u8>, Vec<u8>)> = LazyLock::new(|| {
+            let ca = Ca::create("kubernetes", now()).unwrap();
+            let names = vec![SanType::DnsName("n1".try_into().unwrap())];
+            let pem = csr("system:node:n1", "system:nodes", names);
+            let request = x509_parser::pem::parse_x509_pem(pem.as_bytes()).unwrap().1.contents;
+            let certificate = ca.certificate_der().to_vec();
+            (ca, certificate, request)
+        });
+        let (ca, certificate, request) = &*INPUT;
+        let damage = |bytes: &[u8]| {
+            let mut bytes = bytes.to_vec();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            bytes.truncate(bytes.len().max(1) - cut % bytes.len() / 8);
+            bytes
+        };
+        let _ = identity(&damage(certificate));
+        let pem = pem("CERTIFICATE REQUEST", &damage(request));
+        let _ = request_subject(&pem);
+        let signed = ca.sign_request(&SignRequest {
+            signer_name: "kubernetes.io/kubelet-serving".into(),
+            csr_pem: pem.clone(),
+            usages: vec!["digital signature".into(), "server auth".into()],
+            expiration_seconds: None,
+        }, now());
+        proptest::prop_assert!(signed.is_err() || damage(request) == *request, "its signature no longer fits");
+    }
+}

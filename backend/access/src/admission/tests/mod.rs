@@ -4,6 +4,7 @@ mod amounts;
 mod nodes;
 mod pods;
 mod security;
+mod shapes;
 
 use serde_json::json;
 
