@@ -7,13 +7,17 @@
 
 mod cache;
 mod caches;
+mod certificates;
+mod deployment;
 mod discovery;
 mod error;
 pub mod events;
 mod expectations;
+mod int_or_percent;
 mod key;
 pub mod leader;
 mod namespace;
+mod node_ipam;
 mod owner;
 mod pods;
 mod queue;
@@ -24,6 +28,7 @@ mod root_ca;
 mod run;
 mod selector;
 mod service_account;
+mod template_hash;
 #[cfg(test)]
 mod testing;
 mod write;
@@ -36,7 +41,10 @@ pub use run::run;
 
 /// Every controller, sorted by name.
 const ALL: &[Controller] = &[
+    certificates::CONTROLLER,
+    deployment::CONTROLLER,
     namespace::CONTROLLER,
+    node_ipam::CONTROLLER,
     replica_set::CONTROLLER,
     replication_controller::CONTROLLER,
     root_ca::CONTROLLER,

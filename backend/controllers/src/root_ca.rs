@@ -10,7 +10,6 @@ use crate::caches::ROOT_CA;
 use crate::error::{Error, Next, Result};
 use crate::key::Key;
 use crate::run::{Context, Controller, Reconcile, reconciler};
-use crate::write;
 
 pub const CONTROLLER: Controller = Controller { name: "root-ca-cert-publisher", workers: 1, start };
 
@@ -37,30 +36,28 @@ async fn reconcile(cx: Arc<Context>, key: Key) -> Result<Next> {
     }
     let api: Api<ConfigMap> = Api::namespaced(cx.client.clone(), &key.name);
     let data = [("ca.crt".to_owned(), cx.deps.root_ca_pem.clone())].into();
+    let object = |resource_version| ConfigMap {
+        metadata: ObjectMeta {
+            name: Some(ROOT_CA.into()),
+            namespace: Some(key.name.to_string()),
+            annotations: Some([(DESCRIPTION.0.to_owned(), DESCRIPTION.1.to_owned())].into()),
+            resource_version,
+            ..Default::default()
+        },
+        data: Some(data),
+        ..Default::default()
+    };
     match cx.caches.root_ca_config_maps.get(&Key::new(&key.name, ROOT_CA)) {
+        Some(old)
+            if old.data.as_ref().is_some_and(|d| d.len() == 1 && d.get("ca.crt") == Some(&cx.deps.root_ca_pem)) => {}
         Some(old) => {
-            let mut new = (*old).clone();
-            new.data = Some(data);
-            let annotations = new.metadata.annotations.get_or_insert_default();
-            annotations.insert(DESCRIPTION.0.into(), DESCRIPTION.1.into());
-            if new != *old {
-                write::update(&api, &old, &new).await?;
-            }
+            // The whole object is ours, and this role may not read it.
+            api.replace(ROOT_CA, &PostParams::default(), &object(old.metadata.resource_version.clone())).await?;
         }
-        None => {
-            let metadata = ObjectMeta {
-                name: Some(ROOT_CA.into()),
-                namespace: Some(key.name.to_string()),
-                annotations: Some([(DESCRIPTION.0.to_owned(), DESCRIPTION.1.to_owned())].into()),
-                ..Default::default()
-            };
-            let object = ConfigMap { metadata, data: Some(data), ..Default::default() };
-            match api.create(&PostParams::default(), &object).await.map_err(Error::from) {
-                Err(error) if error.is_already_exists() || error.is_namespace_terminating() || error.is_not_found() => {
-                }
-                other => drop(other?),
-            }
-        }
+        None => match api.create(&PostParams::default(), &object(None)).await.map_err(Error::from) {
+            Err(error) if error.is_already_exists() || error.is_namespace_terminating() || error.is_not_found() => {}
+            other => drop(other?),
+        },
     }
     Ok(None)
 }

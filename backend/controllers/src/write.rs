@@ -1,10 +1,13 @@
-//! Writes that say only what changed: merge patches between a cached object and the wanted one.
+//! Writes of what changed between a cached object and the wanted one, put onto the live object.
 //!
-//! Invariant: each carries the uid and resourceVersion it was derived from, so a decision on stale state fails with a
-//! conflict instead of overwriting, and fields the cache does not keep are left alone.
+//! Invariants:
+//! - What is written is bound to the uid and resourceVersion it was derived from: a decision on stale state fails as
+//!   stale instead of overwriting.
+//! - Fields the cache does not keep are left alone.
+//! - Only `get` and `update` are used: the built-in roles of most controllers allow no `patch`.
 
 use kube::Api;
-use kube::api::{Patch, PatchParams};
+use kube::api::{GetParams, PostParams, Request};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -34,29 +37,58 @@ pub fn merge_patch(old: &Value, new: &Value) -> Option<Value> {
     (!patch.is_empty()).then_some(Value::Object(patch))
 }
 
-fn bound_patch<K: Cached + Serialize>(old: &K, new: &K) -> Result<Option<Value>> {
-    let value = |o: &K| serde_json::to_value(o).map_err(|e| Error::invalid(format!("cannot be written as JSON: {e}")));
-    let Some(Value::Object(mut patch)) = merge_patch(&value(old)?, &value(new)?) else { return Ok(None) };
-    let meta = patch.entry("metadata").or_insert_with(|| Value::Object(Map::new()));
-    if let Value::Object(meta) = meta {
-        meta.insert("uid".into(), old.meta().uid.clone().into());
-        meta.insert("resourceVersion".into(), old.meta().resource_version.clone().into());
+fn apply(target: &mut Value, patch: &Value) {
+    let Value::Object(changes) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
     }
-    Ok(Some(Value::Object(patch)))
+    let Value::Object(fields) = target else { return };
+    for (key, change) in changes {
+        if change.is_null() {
+            fields.remove(key);
+        } else {
+            apply(fields.entry(key).or_insert(Value::Null), change);
+        }
+    }
 }
 
 /// Writes the difference from `old` (as cached) to `new`; returns the object as written, none if nothing changed.
 pub async fn update<K: Cached + Serialize>(api: &Api<K>, old: &K, new: &K) -> Result<Option<K>> {
-    let Some(patch) = bound_patch(old, new)? else { return Ok(None) };
-    let name = old.meta().name.as_deref().unwrap_or_default();
-    Ok(Some(api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?))
+    put(api, old, new, None).await
 }
 
 /// As [`update`], for the status; differences elsewhere are ignored by the API.
 pub async fn update_status<K: Cached + Serialize>(api: &Api<K>, old: &K, new: &K) -> Result<Option<K>> {
-    let Some(patch) = bound_patch(old, new)? else { return Ok(None) };
+    put(api, old, new, Some("status")).await
+}
+
+async fn put<K: Cached + Serialize>(api: &Api<K>, old: &K, new: &K, subresource: Option<&str>) -> Result<Option<K>> {
+    let value = |o: &K| serde_json::to_value(o).map_err(|e| Error::invalid(format!("cannot be written as JSON: {e}")));
+    let Some(patch) = merge_patch(&value(old)?, &value(new)?) else { return Ok(None) };
     let name = old.meta().name.as_deref().unwrap_or_default();
-    Ok(Some(api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await?))
+    let (requests, client) = (Request::new(api.resource_url()), api.clone().into_client());
+    let get = requests.get(name, &GetParams::default()).map_err(build)?;
+    let mut live: Value = client.request(get).await?;
+    let known = |field: &str| live.pointer(&format!("/metadata/{field}")).and_then(Value::as_str);
+    let meta = old.meta();
+    if known("uid") != meta.uid.as_deref() || known("resourceVersion") != meta.resource_version.as_deref() {
+        return Err(Error::stale(format!("{} {name} has changed meanwhile", K::kind(&()))));
+    }
+    apply(&mut live, &patch);
+    let body = serde_json::to_vec(&live).map_err(|e| Error::invalid(e.to_string()))?;
+    let params = PostParams::default();
+    let put = match subresource {
+        None => requests.replace(name, &params, body),
+        Some(subresource) => requests.replace_subresource(subresource, name, &params, body),
+    };
+    Ok(Some(client.request(put.map_err(build)?).await?))
+}
+
+fn build(error: kube::core::request::Error) -> Error {
+    Error::Api(kube::Error::BuildRequest(error))
 }
 
 #[cfg(test)]
@@ -76,6 +108,9 @@ mod tests {
             (json!({"a": {"b": 1}}), json!({"a": 7}), Some(json!({"a": 7}))),
         ] {
             assert_eq!(merge_patch(&old, &new), patch, "{old} -> {new}");
+            let mut applied = old.clone();
+            apply(&mut applied, &patch.unwrap_or(json!({})));
+            assert_eq!(applied, new);
         }
     }
 }
