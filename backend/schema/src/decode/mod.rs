@@ -22,7 +22,7 @@ use crate::schema::Schema;
 use path::Path;
 use visit::{Report, Seed};
 
-pub(crate) use scalars::parse_time;
+pub(crate) use scalars::{is_base64, parse_time};
 
 /// The media type of a body, as far as decoding tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,0 +1,263 @@
+//! Validation of custom resources by the keywords of OpenAPI v3, in upstream's words.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+
+use pilothouse_api::field::{Error, ErrorList, Path};
+use serde_json::{Map, Number, Value};
+
+use super::{Bound, Rules, formats};
+use crate::schema::{List, ListKind, Node, Schema};
+
+/// Most errors that are told of one object.
+const MAX_ERRORS: usize = 100;
+
+/// All that is wrong with a custom resource, as far as its schema can tell.
+pub fn validate(schema: &Schema, value: &Value) -> ErrorList {
+    let mut errors = Vec::new();
+    check(schema, value, &Path::root(), &mut errors);
+    if let Some(metadata) = schema.rules.as_ref().and_then(|rules| rules.metadata.as_ref()) {
+        check(metadata, &value["metadata"], &Path::new("metadata"), &mut errors);
+    }
+    errors.truncate(MAX_ERRORS);
+    errors
+}
+
+fn check(schema: &Schema, value: &Value, path: &Path, errors: &mut ErrorList) {
+    if errors.len() >= MAX_ERRORS {
+        return;
+    }
+    let Some(rules) = &schema.rules else { return };
+    if value.is_null() && (rules.nullable || rules.of.is_empty()) {
+        return;
+    }
+    if !is_of(&rules.of, value) {
+        let actual = type_name(value);
+        errors.push(Error::type_invalid(
+            path.clone(),
+            actual,
+            format!("{} in body must be of type {}: {actual:?}", name(path), expected(&rules.of)),
+        ));
+        return;
+    }
+    if !rules.choices.is_empty() && !rules.choices.contains(value) {
+        let choices: Vec<String> =
+            rules.choices.iter().map(|c| c.as_str().map_or_else(|| c.to_string(), str::to_owned)).collect();
+        let choices: Vec<&str> = choices.iter().map(String::as_str).collect();
+        errors.push(Error::not_supported(path.clone(), value.clone(), &choices));
+    }
+    match value {
+        Value::String(text) => check_text(rules, text, path, errors),
+        Value::Number(number) => check_number(rules, number, path, errors),
+        Value::Array(items) => check_items(schema, rules, items, path, errors),
+        Value::Object(fields) => check_fields(schema, rules, fields, path, errors),
+        Value::Null | Value::Bool(_) => {}
+    }
+    check_branches(rules, value, path, errors);
+}
+
+/// How messages name a place.
+fn name(path: &Path) -> &str {
+    path.as_str()
+}
+
+fn expected(of: &str) -> &str {
+    if of == "int-or-string" { "integer,string" } else { of }
+}
+
+fn is_of(of: &str, value: &Value) -> bool {
+    match of {
+        "" => true,
+        "string" => value.is_string(),
+        "boolean" => value.is_boolean(),
+        "number" => value.is_number(),
+        "integer" => is_integer(value),
+        "int-or-string" => is_integer(value) || value.is_string(),
+        "array" => value.is_array(),
+        "object" => value.is_object(),
+        _ => false,
+    }
+}
+
+fn is_integer(value: &Value) -> bool {
+    value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0)
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(n) if n.is_f64() => "number",
+        Value::Number(_) => "integer",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    }
+}
+
+fn invalid(path: &Path, value: impl Into<Value>, why: &str) -> Error {
+    Error::invalid(path.clone(), value, format!("{} in body {why}", name(path)))
+}
+
+fn check_text(rules: &Rules, text: &str, path: &Path, errors: &mut ErrorList) {
+    let length = text.chars().count() as u64;
+    if let Some(max) = rules.max_length.filter(|max| length > *max) {
+        errors.push(Error::too_long(path.clone(), usize::try_from(max).unwrap_or(usize::MAX)));
+    }
+    if let Some(min) = rules.min_length.filter(|min| length < *min) {
+        errors.push(invalid(path, text, &format!("should be at least {min} chars long")));
+    }
+    if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
+        errors.push(invalid(path, text, &format!("should match '{pattern}'")));
+    }
+    if !formats::has(&rules.format, text) {
+        let why = format!("{} in body must be of type {}: {text:?}", name(path), rules.format);
+        errors.push(Error::type_invalid(path.clone(), text, why));
+    }
+}
+
+/// Compares numbers without losing digits of integers.
+fn order(a: &Number, b: &Number) -> Ordering {
+    let integers = |n: &Number| n.as_i64().map(i128::from).or_else(|| n.as_u64().map(i128::from));
+    match (integers(a), integers(b)) {
+        (Some(a), Some(b)) => a.cmp(&b),
+        _ => a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal),
+    }
+}
+
+fn check_number(rules: &Rules, number: &Number, path: &Path, errors: &mut ErrorList) {
+    let value = || Value::Number(number.clone());
+    let mut outside = |bound: &Option<Bound>, wrong: Ordering, strict: &str, loose: &str| {
+        let Some(bound) = bound else { return };
+        let order = order(number, &bound.value);
+        if order == wrong || (bound.exclusive && order == Ordering::Equal) {
+            let words = if bound.exclusive { strict } else { loose };
+            errors.push(invalid(path, value(), &format!("should be {words} {}", bound.value)));
+        }
+    };
+    outside(&rules.maximum, Ordering::Greater, "less than", "less than or equal to");
+    outside(&rules.minimum, Ordering::Less, "greater than", "greater than or equal to");
+    if let Some(of) = &rules.multiple_of
+        && let (Some(n), Some(m)) = (number.as_f64(), of.as_f64())
+        && m != 0.0
+        && (n / m).fract() != 0.0
+    {
+        errors.push(invalid(path, value(), &format!("should be a multiple of {of}")));
+    }
+    let too_big = match &*rules.format {
+        "int32" => number.as_i64().is_none_or(|n| i32::try_from(n).is_err()) && !number.is_f64(),
+        "int64" => number.as_i64().is_none() && !number.is_f64(),
+        _ => false,
+    };
+    if too_big {
+        let why = format!("{} in body must be of type {}: {number}", name(path), rules.format);
+        errors.push(Error::type_invalid(path.clone(), value(), why));
+    }
+}
+
+fn check_items(schema: &Schema, rules: &Rules, items: &[Value], path: &Path, errors: &mut ErrorList) {
+    let count = items.len() as u64;
+    if let Some(max) = rules.max_items.filter(|max| count > *max) {
+        errors.push(Error::too_many(path.clone(), items.len(), usize::try_from(max).unwrap_or(usize::MAX)));
+        // Whatever is in a list that is too long is not looked at: the limit is there to save that work.
+        return;
+    }
+    if let Some(min) = rules.min_items.filter(|min| count < *min) {
+        errors.push(invalid(path, Value::Array(items.to_vec()), &format!("should have at least {min} items")));
+    }
+    if rules.unique_items {
+        let mut seen = HashSet::new();
+        if !items.iter().all(|item| seen.insert(item.to_string())) {
+            errors.push(invalid(path, Value::Array(items.to_vec()), "shouldn't contain duplicates"));
+        }
+    }
+    if let Node::List(list) = &schema.node {
+        for (at, item) in items.iter().enumerate() {
+            check(list.of.get(), item, &path.index(at), errors);
+        }
+        check_identities(list, items, path, errors);
+    }
+}
+
+/// Items of sets and keyed lists must differ.
+fn check_identities(list: &List, items: &[Value], path: &Path, errors: &mut ErrorList) {
+    let mut seen = HashSet::new();
+    for (at, item) in items.iter().enumerate() {
+        let identity = match &list.kind {
+            ListKind::Atomic => return,
+            ListKind::Set => item.clone(),
+            ListKind::Map(keys) => {
+                let keys = keys.iter().filter_map(|key| Some((key.to_string(), item.get(&**key)?.clone())));
+                Value::Object(keys.collect())
+            }
+        };
+        if !seen.insert(identity.to_string()) {
+            errors.push(Error::duplicate(path.index(at), identity));
+        }
+    }
+}
+
+fn check_fields(schema: &Schema, rules: &Rules, fields: &Map<String, Value>, path: &Path, errors: &mut ErrorList) {
+    let count = fields.len() as u64;
+    if let Some(max) = rules.max_properties.filter(|max| count > *max) {
+        errors.push(Error::too_many(path.clone(), fields.len(), usize::try_from(max).unwrap_or(usize::MAX)));
+        return;
+    }
+    if let Some(min) = rules.min_properties.filter(|min| count < *min) {
+        let value = Value::Object(fields.clone());
+        errors.push(invalid(path, value, &format!("should have at least {min} properties")));
+    }
+    for required in rules.required.iter().filter(|name| !fields.contains_key(&***name)) {
+        errors.push(Error::required(path.child(required), ""));
+    }
+    if rules.embedded_resource {
+        for field in ["apiVersion", "kind"] {
+            if fields.get(field).and_then(Value::as_str).is_none_or(str::is_empty) {
+                errors.push(Error::required(path.child(field), "must not be empty"));
+            }
+        }
+    }
+    for (name, value) in fields {
+        let inner = match &schema.node {
+            Node::Struct(of) => match (of.field(name), &of.rest) {
+                (Some(field), _) => field.schema.get(),
+                (None, Some(rest)) => rest.get(),
+                (None, None) => continue,
+            },
+            Node::Map(of) => of.get(),
+            _ => return,
+        };
+        check(inner, value, &path.child(name), errors);
+    }
+}
+
+/// `allOf`, `anyOf`, `oneOf`, `not`.
+fn check_branches(rules: &Rules, value: &Value, path: &Path, errors: &mut ErrorList) {
+    let fits = |schema: &Schema| {
+        let mut found = Vec::new();
+        check(schema, value, path, &mut found);
+        found
+    };
+    let mut broken = |why: &str| {
+        errors.push(Error::invalid(path.clone(), "", format!("{:?} must {why}", name(path))));
+    };
+    if !rules.any_of.is_empty() && !rules.any_of.iter().any(|schema| fits(schema).is_empty()) {
+        broken("validate at least one schema (anyOf)");
+    }
+    if !rules.one_of.is_empty() {
+        match rules.one_of.iter().filter(|schema| fits(schema).is_empty()).count() {
+            1 => {}
+            0 => broken("validate one and only one schema (oneOf). Found none valid"),
+            n => broken(&format!("validate one and only one schema (oneOf). Found {n} valid alternatives")),
+        }
+    }
+    if rules.not.as_ref().is_some_and(|schema| fits(schema).is_empty()) {
+        broken("not validate the schema (not)");
+    }
+    let failed: Vec<ErrorList> =
+        rules.all_of.iter().map(|schema| fits(schema)).filter(|found| !found.is_empty()).collect();
+    if !failed.is_empty() {
+        broken("validate all the schemas (allOf)");
+        errors.extend(failed.into_iter().flatten());
+    }
+}
