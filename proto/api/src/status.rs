@@ -15,7 +15,7 @@ pub struct Status {
     #[serde(default)]
     pub api_version: String,
     #[serde(default)]
-    pub metadata: Empty,
+    pub metadata: ListMeta,
     #[serde(default)]
     pub status: String,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -29,7 +29,11 @@ pub struct Status {
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
-pub struct Empty {}
+pub struct ListMeta {
+    /// With 410 Expired of a list: where to go on, without consistency.
+    #[serde(rename = "continue", default, skip_serializing_if = "String::is_empty")]
+    pub continue_: String,
+}
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "camelCase")]
@@ -72,7 +76,7 @@ impl Status {
         Self {
             kind: "Status".into(),
             api_version: "v1".into(),
-            metadata: Empty {},
+            metadata: ListMeta::default(),
             status: "Failure".into(),
             message: message.into(),
             reason: reason.into(),
@@ -99,6 +103,11 @@ impl Status {
     #[must_use]
     pub fn retry_after(mut self, seconds: u32) -> Self {
         self.details.get_or_insert_default().retry_after_seconds = seconds;
+        self
+    }
+    #[must_use]
+    pub fn with_continue(mut self, token: &str) -> Self {
+        token.clone_into(&mut self.metadata.continue_);
         self
     }
     #[must_use]

@@ -1,114 +1,124 @@
-//! One connection: its handshake, who is at the other end, which protocol it speaks.
+//! A client's connection, after TLS: who is at the other end, and what its first request asks for.
 
-use std::net::SocketAddr;
-use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Duration;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 
-use actix_http::{HttpService, KeepAlive, Protocol};
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, fn_factory, fn_service, map_config};
-use actix_web::dev::AppConfig;
-use actix_web::{App, web};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_util::sync::CancellationToken;
-use tracing::debug;
 
-use super::peek::Peeked;
-use super::{convert, raw};
-use crate::server::{ApiServer, Peer};
+use crate::server::Peer;
 
-const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
-/// A request's head must be there within this time.
-const HEAD_PATIENCE: Duration = Duration::from_secs(30);
-/// Idle connections are closed after this; Go's clients keep theirs for 90 seconds.
-const KEEP_ALIVE: Duration = Duration::from_secs(120);
-const DISCONNECT_PATIENCE: Duration = Duration::from_secs(3);
-/// What lies unread in one HTTP/2 stream and connection, at most.
-const STREAM_WINDOW: u32 = 256 * 1024;
-const CONNECTION_WINDOW: u32 = 1024 * 1024;
+/// A head longer than this is not looked through for an upgrade.
+const MAX_PEEK: usize = 16 * 1024;
 
-pub type Io = Peeked<TlsStream<TcpStream>>;
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Http1,
+    Http2,
+    /// The first request asks to be upgraded.
+    Upgrade,
+}
 
-/// Makes the service of one worker.
-pub fn factory(
-    api: ApiServer,
-    tls: TlsAcceptor,
-    address: SocketAddr,
-    shutdown: CancellationToken,
-) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
-    fn_factory(move || {
-        let (api, tls, shutdown) = (api.clone(), tls.clone(), shutdown.clone());
-        let handler_api = api.clone();
-        let app = App::new()
-            .default_service(web::to(move |request, payload| convert::handle(handler_api.clone(), request, payload)));
-        let app = app.into_factory().map_err(|error: actix_web::Error| error.error_response());
-        let http = HttpService::build()
-            .keep_alive(KeepAlive::Timeout(KEEP_ALIVE))
-            .client_request_timeout(HEAD_PATIENCE)
-            .client_disconnect_timeout(DISCONNECT_PATIENCE)
-            .h2_initial_window_size(STREAM_WINDOW)
-            .h2_initial_connection_window_size(CONNECTION_WINDOW)
-            .local_addr(address)
-            .secure()
-            .on_connect_ext(|io: &Io, extensions: &mut actix_http::Extensions| {
-                extensions.insert(peer(io));
-            })
-            .finish(map_config(app, |()| AppConfig::default()));
-        let http = http.new_service(());
-        async move {
-            let http = Rc::new(http.await?);
-            Ok::<_, ()>(fn_service(move |socket: TcpStream| {
-                let (http, api, tls, shutdown) = (Rc::clone(&http), api.clone(), tls.clone(), shutdown.clone());
-                async move {
-                    let remote = socket.peer_addr().ok();
-                    // Without it the last packet of every answer waits for the client's delayed acknowledgement.
-                    let _ = socket.set_nodelay(true);
-                    let stream = match tokio::time::timeout(HANDSHAKE_PATIENCE, tls.accept(socket)).await {
-                        Ok(Ok(stream)) => stream,
-                        Ok(Err(error)) => {
-                            debug!(?remote, %error, "a TLS handshake failed");
-                            return Ok(());
-                        }
-                        Err(_) => {
-                            debug!(?remote, "a TLS handshake took too long");
-                            return Ok(());
-                        }
-                    };
-                    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                    let mut io = Peeked::new(stream);
-                    let protocol = if h2 { Protocol::Http2 } else { Protocol::Http1 };
-                    if !h2 {
-                        match io.is_spdy().await {
-                            Ok(true) => {
-                                let peer = peer(&io);
-                                raw::serve(api, io, peer, shutdown).await;
-                                return Ok(());
-                            }
-                            Ok(false) => {}
-                            Err(error) => {
-                                debug!(?remote, %error, "a connection ended before its first request");
-                                return Ok(());
-                            }
-                        }
-                    }
-                    if let Err(error) = http.call((io, protocol, remote)).await {
-                        debug!(?remote, %error, "a connection ended");
-                    }
-                    Ok::<_, ()>(())
+/// The TLS stream, with the bytes that were read ahead put back in front.
+pub struct Connection {
+    tls: TlsStream<TcpStream>,
+    ahead: Vec<u8>,
+    read: usize,
+    peer: Peer,
+    kind: Kind,
+}
+
+impl Connection {
+    pub async fn new(mut tls: TlsStream<TcpStream>, peer: Peer, h2: bool) -> io::Result<Self> {
+        let mut ahead = Vec::new();
+        let mut kind = Kind::Http2;
+        if !h2 {
+            kind = Kind::Http1;
+            let mut buffer = [0; 4096];
+            while !ended(&ahead) && ahead.len() < MAX_PEEK {
+                let count = tls.read(&mut buffer).await?;
+                if count == 0 {
+                    break;
                 }
-            }))
+                ahead.extend_from_slice(&buffer[..count]);
+            }
+            if asks_upgrade(&ahead) {
+                kind = Kind::Upgrade;
+            }
         }
+        Ok(Self { tls, ahead, read: 0, peer, kind })
+    }
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+}
+
+fn ended(head: &[u8]) -> bool {
+    head.windows(4).any(|window| window == b"\r\n\r\n")
+}
+
+/// Whether the head has an `Upgrade` header.
+fn asks_upgrade(head: &[u8]) -> bool {
+    let end = head.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(head.len());
+    head[..end].split(|byte| *byte == b'\n').skip(1).any(|line| {
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(0);
+        line[..colon].eq_ignore_ascii_case(b"upgrade")
     })
 }
 
-/// The client certificate that TLS verified, and the address.
-fn peer(io: &Io) -> Peer {
-    let (socket, session) = io.io.get_ref();
-    let certificate = session.peer_certificates().and_then(|chain| chain.first());
-    Peer {
-        certificate: certificate.map(|der| Arc::from(der.as_ref())),
-        address: socket.peer_addr().ok().map(|address| address.ip()),
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if this.read < this.ahead.len() {
+            let count = (this.ahead.len() - this.read).min(buffer.remaining());
+            buffer.put_slice(&this.ahead[this.read..this.read + count]);
+            this.read += count;
+            if this.read == this.ahead.len() {
+                (this.ahead, this.read) = (Vec::new(), 0);
+            }
+            return Poll::Ready(Ok(()));
+        }
+        Pin::new(&mut this.tls).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tls).poll_write(cx, bytes)
+    }
+    fn poll_write_vectored(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[io::IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.tls).poll_write_vectored(cx, bytes)
+    }
+    fn is_write_vectored(&self) -> bool {
+        self.tls.is_write_vectored()
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn upgrades_are_recognized_by_their_head() {
+        for (head, upgrade) in [
+            (&b"POST /exec HTTP/1.1\r\nHost: a\r\nUpgrade: SPDY/3.1\r\n\r\n"[..], true),
+            (b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n", true),
+            (b"GET /upgrade: HTTP/1.1\r\nHost: a\r\n\r\n", false),
+            (b"POST / HTTP/1.1\r\nHost: a\r\n\r\nUpgrade: x", false),
+            (b"", false),
+        ] {
+            assert_eq!(asks_upgrade(head), upgrade, "{}", String::from_utf8_lossy(head));
+        }
     }
 }

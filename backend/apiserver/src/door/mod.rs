@@ -1,79 +1,173 @@
-//! The socket: actix-web over TLS, HTTP/1.1 and HTTP/2.
+//! The socket's door: TCP, TLS, HTTP/1.1 and HTTP/2 by actix, upgraded connections by hyper.
 //!
-//! ```text
-//! accept ─► TLS (client certificate, ALPN) ─► h2 ───────────────────────────► actix ─┐
-//!                                          └► h1 ─► first head says SPDY? no ► actix ─┤► ApiServer
-//!                                                                         yes ► hyper ─┘
-//! ```
+//! actix knows WebSocket as the only upgrade, and kubectl speaks SPDY too; so a connection whose first request asks to
+//! be upgraded is recognized by its first bytes and served by hyper, which hands the bare stream out.
 //!
-//! actix hands over the raw connection for `Upgrade: websocket` only; kubectl before 1.31 (and every fallback) asks for
-//! `SPDY/3.1`, always on a connection of its own. So the first head of a connection that may be such a stream is looked
-//! at, and hyper serves that one connection.
-//!
-//! Invariants: a head, a body's pause and a handshake have a time limit, and connections a maximum; a body is never
-//! copied on its way in or out. Where a request carries an [`UpgradeSlot`], its body is what the client sends after the
-//! head, and the body of a 101 answer is what the client gets: handlers of streams see no difference between sockets.
+//! Invariants: nothing behind the door knows which of the two it was; a client that sends too slowly, too much or not
+//! at all is dropped without costing more than its connection.
 
 mod connection;
-mod convert;
-mod peek;
-mod raw;
+mod http1;
+mod upgrade;
 
-use std::net::TcpListener;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use actix_http::{HttpService, KeepAlive, Protocol};
+use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::debug;
 
-use crate::server::ApiServer;
+use self::connection::{Connection, Kind};
+use crate::server::{ApiServer, Peer};
 
-/// Connections of one worker; more wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 10_000;
-/// Every worker is a thread with an event loop of its own.
-const MAX_WORKERS: usize = 8;
-/// How long requests may go on after the end was asked for.
-const GRACE: Duration = Duration::from_secs(10);
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a request's head may take to arrive.
+const HEAD_PATIENCE: Duration = Duration::from_secs(15);
+const IDLE: Duration = Duration::from_secs(120);
+/// Connections per worker that are open at once.
+const MAX_CONNECTIONS: usize = 25_000;
+/// Handshakes per worker that run at once: each costs a signature.
+const MAX_HANDSHAKES: usize = 256;
+/// Large windows: lists are megabytes.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 8 * 1024 * 1024;
 
-/// Marks a request whose connection can be handed over: see the module's head.
-#[derive(Clone, Copy, Debug)]
-pub struct UpgradeSlot;
+/// A stream of bytes both ways.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
-/// Serves `api` on all `listeners` until `shutdown`. `tls` decides about client certificates (see
-/// `pilothouse_access::pki::server_config`); its protocols are set here.
+/// Where a handler that answers 101 puts the stream it wants to be joined with the client's.
+#[derive(Clone, Default)]
+pub struct UpgradeSlot(Arc<Mutex<Option<Box<dyn Io>>>>);
+
+impl UpgradeSlot {
+    pub fn put(&self, io: impl Io + 'static) {
+        *self.0.lock() = Some(Box::new(io));
+    }
+    fn take(&self) -> Option<Box<dyn Io>> {
+        self.0.lock().take()
+    }
+}
+
+/// Serves the API on these addresses until `shutdown`; returns when every connection has ended or the grace is over.
 ///
 /// # Errors
-/// When a listener cannot be used.
+/// When an address cannot be bound.
 pub async fn serve(
     api: ApiServer,
-    listeners: Vec<TcpListener>,
+    addresses: &[SocketAddr],
     tls: Arc<rustls::ServerConfig>,
+    workers: usize,
     shutdown: CancellationToken,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
+    let mut listeners = Vec::new();
+    for address in addresses {
+        let listener = std::net::TcpListener::bind(address)
+            .map_err(|error| io::Error::new(error.kind(), format!("listening on {address}: {error}")))?;
+        listener.set_nonblocking(true)?;
+        listeners.push(listener);
+    }
+    serve_listeners(api, listeners, tls, workers, shutdown).await
+}
+
+/// [`serve`] on listeners that are bound already.
+pub async fn serve_listeners(
+    api: ApiServer,
+    listeners: Vec<std::net::TcpListener>,
+    tls: Arc<rustls::ServerConfig>,
+    workers: usize,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
     let mut tls = (*tls).clone();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let tls = tokio_rustls::TlsAcceptor::from(Arc::new(tls));
-    let workers = std::thread::available_parallelism().map_or(2, usize::from).clamp(2, MAX_WORKERS);
+    let acceptor = TlsAcceptor::from(Arc::new(tls));
     let mut builder = actix_server::Server::build()
         .workers(workers)
         .max_concurrent_connections(MAX_CONNECTIONS)
-        .shutdown_timeout(GRACE.as_secs())
+        .shutdown_timeout(5)
         .disable_signals();
-    for listener in listeners {
-        let address = listener.local_addr()?;
-        info!(%address, "the API listens");
-        listener.set_nonblocking(true)?;
-        let (api, tls, shutdown) = (api.clone(), tls.clone(), shutdown.clone());
-        builder = builder.listen(format!("api-{address}"), listener, move || {
-            connection::factory(api.clone(), tls.clone(), address, shutdown.clone())
-        })?;
+    for (index, listener) in listeners.into_iter().enumerate() {
+        let (api, acceptor) = (api.clone(), acceptor.clone());
+        builder = builder.listen(format!("api-{index}"), listener, move || connections(api.clone(), acceptor.clone()))?;
     }
     let server = builder.run();
     let handle = server.handle();
-    let stop = async move {
-        shutdown.cancelled().await;
-        handle.stop(true).await;
-    };
-    let (served, ()) = tokio::join!(server, stop);
-    served
+    let running = tokio::spawn(server);
+    shutdown.cancelled().await;
+    handle.stop(true).await;
+    running.await.map_err(io::Error::other)?
+}
+
+/// What a worker does with each TCP connection.
+fn connections(
+    api: ApiServer,
+    acceptor: TlsAcceptor,
+) -> impl ServiceFactory<TcpStream, Config = (), Response = (), Error = (), InitError = ()> {
+    fn_factory(move || {
+        let (api, acceptor) = (api.clone(), acceptor.clone());
+        async move {
+            let plain_api = api.clone();
+            let http = HttpService::build()
+                .keep_alive(KeepAlive::Timeout(IDLE))
+                .client_request_timeout(HEAD_PATIENCE)
+                .client_disconnect_timeout(Duration::from_secs(1))
+                .h2_initial_window_size(STREAM_WINDOW)
+                .h2_initial_connection_window_size(CONNECTION_WINDOW)
+                .secure()
+                .on_connect_ext(|connection: &Connection, extensions| {
+                    extensions.insert(connection.peer().clone());
+                })
+                .finish(fn_service(move |request| http1::handle(plain_api.clone(), request)))
+                .new_service(())
+                .await?;
+            let http = std::rc::Rc::new(http);
+            let handshakes = std::rc::Rc::new(tokio::sync::Semaphore::new(MAX_HANDSHAKES));
+            Ok(fn_service(move |tcp: TcpStream| {
+                let (api, acceptor, http) = (api.clone(), acceptor.clone(), std::rc::Rc::clone(&http));
+                let handshakes = std::rc::Rc::clone(&handshakes);
+                async move {
+                    let address = tcp.peer_addr().ok();
+                    let accepted = {
+                        let _turn = handshakes.acquire().await;
+                        timeout(HANDSHAKE_PATIENCE, accept(tcp, &acceptor, address.map(|a| a.ip()))).await
+                    };
+                    let connection = match accepted {
+                        Ok(Ok(connection)) => connection,
+                        Ok(Err(error)) => {
+                            debug!(?address, %error, "connection refused");
+                            return Ok(());
+                        }
+                        Err(_) => return Ok(()),
+                    };
+                    match connection.kind() {
+                        Kind::Upgrade => upgrade::serve(api, connection).await,
+                        Kind::Http1 | Kind::Http2 => {
+                            let protocol = if connection.kind() == Kind::Http2 { Protocol::Http2 } else { Protocol::Http1 };
+                            if let Err(error) = http.call((connection, protocol, address)).await {
+                                debug!(?address, ?error, "connection ended");
+                            }
+                        }
+                    }
+                    Ok(())
+                }
+            }))
+        }
+    })
+}
+
+async fn accept(tcp: TcpStream, acceptor: &TlsAcceptor, address: Option<IpAddr>) -> io::Result<Connection> {
+    tcp.set_nodelay(true)?;
+    let tls = acceptor.accept(tcp).await?;
+    let (_, session) = tls.get_ref();
+    let certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|der| der.as_ref().into());
+    let h2 = session.alpn_protocol() == Some(b"h2");
+    Connection::new(tls, Peer { certificate, address }, h2).await
 }

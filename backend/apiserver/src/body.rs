@@ -1,0 +1,45 @@
+//! Bodies of requests and responses: bytes that are there, or a stream of them.
+
+use bytes::Bytes;
+use futures::Stream;
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use pilothouse_api::Status;
+
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+pub type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+pub fn full(bytes: impl Into<Bytes>) -> Body {
+    Full::new(bytes.into()).map_err(|never| match never {}).boxed_unsync()
+}
+
+pub fn empty() -> Body {
+    full(Bytes::new())
+}
+
+pub fn stream(stream: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Body {
+    use futures::TryStreamExt;
+    StreamBody::new(stream.map_ok(hyper::body::Frame::data)).boxed_unsync()
+}
+
+pub fn boxed<B>(body: B) -> Body
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    body.map_err(Into::into).boxed_unsync()
+}
+
+/// The whole body, at most `limit` bytes of it.
+///
+/// # Errors
+/// 413 when it is longer, 400 when it breaks off.
+pub async fn collect(body: Body, limit: usize) -> Result<Bytes, Status> {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            Err(Status::too_large(format!("Request entity too large: limit is {limit}")))
+        }
+        Err(error) => Err(Status::bad_request(format!("the request's body broke off: {error}"))),
+    }
+}

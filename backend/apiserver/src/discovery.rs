@@ -1,0 +1,251 @@
+//! What is served: both forms of discovery, and `/version`.
+//! Source: <https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api>
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use http::StatusCode;
+use http::header::{ETAG, IF_NONE_MATCH, VARY};
+use pilothouse_kinds::{Kind, Subresource};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::body;
+use crate::negotiate::{Media, Shape, Wanted, accepts};
+use crate::registry::render::document;
+use crate::server::{Answer, Call, Server, with_status};
+
+/// The API version we serve; `pilothouse version` and the metrics say which build it is.
+pub const MAJOR: &str = "1";
+pub const MINOR: &str = "36";
+
+pub fn version() -> Value {
+    json!({
+        "major": MAJOR, "minor": MINOR, "gitVersion": format!("v{MAJOR}.{MINOR}.0+pilothouse.{}", env!("CARGO_PKG_VERSION")),
+        "gitCommit": "", "gitTreeState": "clean", "buildDate": "1970-01-01T00:00:00Z", "goVersion": "none (rust)",
+        "compiler": "rustc", "platform": "linux/amd64",
+        "emulationMajor": MAJOR, "emulationMinor": MINOR, "minCompatibilityMajor": MAJOR, "minCompatibilityMinor": "35",
+    })
+}
+
+/// Groups in upstream's order of preference come first; the others follow by name.
+const GROUP_ORDER: [&str; 20] = [
+    "", "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
+    "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
+    "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io",
+    "discovery.k8s.io", "flowcontrol.apiserver.k8s.io",
+];
+
+fn priority(version: &str) -> (u8, std::cmp::Reverse<u32>, std::cmp::Reverse<u32>) {
+    let rest = version.strip_prefix('v').unwrap_or_default();
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let (major, stage) = rest.split_at(digits);
+    let number = |text: &str| std::cmp::Reverse(text.parse().unwrap_or(0));
+    match (stage.strip_prefix("beta"), stage.strip_prefix("alpha")) {
+        _ if stage.is_empty() => (0, number(major), number("")),
+        (Some(minor), _) => (1, number(major), number(minor)),
+        (_, Some(minor)) => (2, number(major), number(minor)),
+        _ => (3, number(major), number("")),
+    }
+}
+
+/// Group → versions (preferred first) → kinds.
+type Groups = Vec<(String, Vec<(String, Vec<Arc<Kind>>)>)>;
+
+fn groups(server: &Server) -> Groups {
+    let mut by_group: BTreeMap<String, BTreeMap<String, Vec<Arc<Kind>>>> = BTreeMap::new();
+    for kind in &server.kinds.table().all {
+        by_group.entry(kind.group.to_string()).or_default().entry(kind.version.to_string()).or_default().push(Arc::clone(kind));
+    }
+    let mut all: Groups = by_group
+        .into_iter()
+        .map(|(group, versions)| {
+            let mut versions: Vec<_> = versions.into_iter().collect();
+            versions.sort_by_key(|(version, _)| priority(version));
+            // autoscaling prefers v2 by the rule above; everything GA sorts by number.
+            (group, versions)
+        })
+        .collect();
+    let place = |group: &str| GROUP_ORDER.iter().position(|known| *known == group).unwrap_or(GROUP_ORDER.len());
+    all.sort_by(|(a, _), (b, _)| place(a).cmp(&place(b)).then_with(|| a.cmp(b)));
+    all
+}
+
+fn storage_version_hash(kind: &Kind) -> String {
+    let text = format!("{}/{}/{}", kind.group, kind.version, kind.kind);
+    base64::engine::general_purpose::STANDARD.encode(&Sha256::digest(text.as_bytes())[..8])
+}
+
+fn resource(kind: &Kind) -> Value {
+    let mut value = json!({"name": kind.plural, "singularName": kind.singular, "namespaced": kind.namespaced,
+                           "kind": kind.kind, "verbs": kind.verbs});
+    if !kind.short.is_empty() {
+        value["shortNames"] = json!(kind.short);
+    }
+    if !kind.categories.is_empty() {
+        value["categories"] = json!(kind.categories);
+    }
+    if kind.is_stored() {
+        value["storageVersionHash"] = json!(storage_version_hash(kind));
+    }
+    value
+}
+
+fn subresource(kind: &Kind, sub: &Subresource) -> Value {
+    let mut value = json!({"name": format!("{}/{}", kind.plural, sub.name), "singularName": "",
+                           "namespaced": kind.namespaced, "kind": sub.kind, "verbs": sub.verbs});
+    if sub.group != kind.group || sub.version != kind.version {
+        if !sub.group.is_empty() {
+            value["group"] = json!(sub.group);
+        }
+        value["version"] = json!(sub.version);
+    }
+    value
+}
+
+/// Resources whose only form is a subresource of nothing stored (`pods/eviction` and the like) are in their parents.
+fn resource_list(group_version: &str, kinds: &[Arc<Kind>]) -> Value {
+    let mut resources = Vec::new();
+    for kind in kinds {
+        resources.push(resource(kind));
+        resources.extend(kind.subresources.iter().map(|sub| subresource(kind, sub)));
+    }
+    json!({"kind": "APIResourceList", "apiVersion": "v1", "groupVersion": group_version, "resources": resources})
+}
+
+fn group_version(group: &str, version: &str) -> String {
+    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+}
+
+fn api_group(group: &str, versions: &[(String, Vec<Arc<Kind>>)]) -> Value {
+    let all: Vec<Value> =
+        versions.iter().map(|(v, _)| json!({"groupVersion": group_version(group, v), "version": v})).collect();
+    json!({"name": group, "versions": all, "preferredVersion": all.first()})
+}
+
+fn aggregated_resource(kind: &Kind) -> Value {
+    let response = |group: &str, version: &str, kind: &str| json!({"group": group, "version": version, "kind": kind});
+    let mut value = json!({
+        "resource": kind.plural, "responseKind": response(&kind.group, &kind.version, &kind.kind),
+        "scope": if kind.namespaced { "Namespaced" } else { "Cluster" }, "singularResource": kind.singular, "verbs": kind.verbs,
+    });
+    if !kind.short.is_empty() {
+        value["shortNames"] = json!(kind.short);
+    }
+    if !kind.categories.is_empty() {
+        value["categories"] = json!(kind.categories);
+    }
+    if !kind.subresources.is_empty() {
+        let all: Vec<Value> = kind
+            .subresources
+            .iter()
+            .map(|sub| {
+                json!({"subresource": sub.name, "responseKind": response(&sub.group, &sub.version, &sub.kind), "verbs": sub.verbs})
+            })
+            .collect();
+        value["subresources"] = json!(all);
+    }
+    value
+}
+
+fn aggregated(version: &str, groups: &[(String, Vec<(String, Vec<Arc<Kind>>)>)]) -> Value {
+    let items: Vec<Value> = groups
+        .iter()
+        .map(|(group, versions)| {
+            let versions: Vec<Value> = versions
+                .iter()
+                .map(|(version, kinds)| {
+                    let resources: Vec<Value> = kinds.iter().map(|kind| aggregated_resource(kind)).collect();
+                    json!({"version": version, "resources": resources, "freshness": "Current"})
+                })
+                .collect();
+            let metadata = if group.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": group, "creationTimestamp": null}) };
+            json!({"metadata": metadata, "versions": versions})
+        })
+        .collect();
+    json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": items})
+}
+
+/// The aggregated form, when the client names it.
+fn aggregated_version(call: &Call) -> Option<&'static str> {
+    ["v2", "v2beta1"].into_iter().find(|version| {
+        accepts(
+            &call.parts.headers,
+            "application/json",
+            &[("g", "apidiscovery.k8s.io"), ("v", *version), ("as", "APIGroupDiscoveryList")],
+        )
+    })
+}
+
+fn json_answer(value: &Value) -> Answer {
+    Ok(document(value, Wanted { media: Media::Json, shape: Shape::Object, pretty: false }, StatusCode::OK))
+}
+
+fn aggregated_answer(call: &Call, version: &'static str, groups: &Groups) -> Answer {
+    let text = aggregated(version, groups).to_string();
+    let digest: String = Sha256::digest(text.as_bytes()).iter().take(16).map(|byte| format!("{byte:02X}")).collect();
+    let etag = format!("\"{digest}\"");
+    let media = if version == "v2" {
+        "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+    } else {
+        "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
+    };
+    let known = call.parts.headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes());
+    let mut response = if known {
+        with_status(StatusCode::NOT_MODIFIED, media, body::empty())
+    } else {
+        with_status(StatusCode::OK, media, body::full(text))
+    };
+    let headers = response.headers_mut();
+    headers.insert(VARY, http::HeaderValue::from_static("Accept"));
+    if let Ok(etag) = http::HeaderValue::from_str(&etag) {
+        headers.insert(ETAG, etag);
+    }
+    Ok(response)
+}
+
+/// Answers discovery paths; none for any other.
+pub fn answer(server: &Server, call: &Call) -> Option<Answer> {
+    let parts: Vec<&str> = call.info.path.split('/').filter(|part| !part.is_empty()).collect();
+    let discovery = matches!(parts.as_slice(), ["api" | "apis"] | ["api", _] | ["apis", _] | ["apis", _, _]);
+    if !discovery || call.info.verb != "get" {
+        return None;
+    }
+    let mut all = groups(server);
+    match parts.as_slice() {
+        ["api"] | ["apis"] if aggregated_version(call).is_some() => {
+            let core = parts[0] == "api";
+            all.retain(|(group, _)| group.is_empty() == core);
+            aggregated_version(call).map(|version| aggregated_answer(call, version, &all))
+        }
+        ["api"] => {
+            let address = server.config.advertise.map_or(String::new(), |(ip, port)| format!("{ip}:{port}"));
+            Some(json_answer(&json!({"kind": "APIVersions", "versions": ["v1"],
+                "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})))
+        }
+        ["api", version] => all
+            .iter()
+            .filter(|(group, _)| group.is_empty())
+            .flat_map(|(_, versions)| versions)
+            .find(|(own, _)| own == version)
+            .map(|(_, kinds)| json_answer(&resource_list(version, kinds))),
+        ["apis"] => {
+            let groups: Vec<Value> =
+                all.iter().filter(|(group, _)| !group.is_empty()).map(|(group, versions)| api_group(group, versions)).collect();
+            Some(json_answer(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})))
+        }
+        ["apis", group] => all.iter().find(|(own, _)| own == group).map(|(group, versions)| {
+            let mut value = api_group(group, versions);
+            value["kind"] = json!("APIGroup");
+            value["apiVersion"] = json!("v1");
+            json_answer(&value)
+        }),
+        ["apis", group, version] => all
+            .iter()
+            .find(|(own, _)| own == group)
+            .and_then(|(_, versions)| versions.iter().find(|(own, _)| own == version))
+            .map(|(_, kinds)| json_answer(&resource_list(&group_version(group, version), kinds))),
+        _ => None,
+    }
+}

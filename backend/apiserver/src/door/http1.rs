@@ -1,0 +1,101 @@
+//! Between actix's requests and ours: headers are converted, bodies are passed on as they come.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actix_http::body::{BodyStream, BoxBody, MessageBody};
+use actix_http::{HttpMessage, Payload, Request as ActixRequest, Response as ActixResponse};
+use bytes::Bytes;
+use futures::StreamExt;
+use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
+use http_body::Body as _;
+use http_body_util::BodyExt;
+use pilothouse_api::Status;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use crate::body::{self, Body, BoxError};
+use crate::error;
+use crate::server::{ApiServer, Peer};
+
+/// How long a body may pause.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
+/// Chunks of a body under way from actix's thread.
+const CHUNKS: usize = 4;
+
+fn convert(request: &mut ActixRequest) -> Result<Request<Body>, Status> {
+    let bad = |error: &dyn std::fmt::Display| Status::bad_request(format!("malformed request: {error}"));
+    let mut parts = http::request::Builder::new()
+        .method(Method::from_bytes(request.method().as_str().as_bytes()).map_err(|e| bad(&e))?)
+        .uri(request.uri().to_string().parse::<Uri>().map_err(|e| bad(&e))?);
+    if let Some(headers) = parts.headers_mut() {
+        for (name, value) in request.headers() {
+            let name = HeaderName::from_bytes(name.as_str().as_bytes()).map_err(|e| bad(&e))?;
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|e| bad(&e))?);
+        }
+    }
+    if let Some(peer) = request.conn_data::<Peer>() {
+        parts = parts.extension(peer.clone());
+    }
+    parts.body(incoming(request.take_payload())).map_err(|e| bad(&e))
+}
+
+/// actix's payload belongs to its thread; a task there feeds it through a channel.
+fn incoming(mut payload: Payload) -> Body {
+    if matches!(payload, Payload::None) {
+        return body::empty();
+    }
+    let (send, receive) = mpsc::channel::<Result<Bytes, BoxError>>(CHUNKS);
+    actix_rt::spawn(async move {
+        loop {
+            let chunk = match timeout(BODY_PATIENCE, payload.next()).await {
+                Ok(None) => return,
+                Ok(Some(chunk)) => chunk.map_err(|error| BoxError::from(error.to_string())),
+                Err(_) => Err("the body did not arrive in time".into()),
+            };
+            let ended = chunk.is_err();
+            if send.send(chunk).await.is_err() || ended {
+                return;
+            }
+        }
+    });
+    body::stream(tokio_stream::wrappers::ReceiverStream::new(receive))
+}
+
+async fn outgoing(response: Response<Body>) -> ActixResponse<BoxBody> {
+    let (parts, body) = response.into_parts();
+    let status = actix_http::StatusCode::from_u16(parts.status.as_u16())
+        .unwrap_or(actix_http::StatusCode::INTERNAL_SERVER_ERROR);
+    let body = match body.size_hint().exact() {
+        Some(0) => ().boxed(),
+        Some(_) => match body.collect().await {
+            Ok(whole) => whole.to_bytes().boxed(),
+            Err(_) => ().boxed(),
+        },
+        None => {
+            let frames = http_body_util::BodyStream::new(body);
+            let chunks = frames.filter_map(async |frame| match frame {
+                Ok(frame) => frame.into_data().ok().map(Ok),
+                Err(error) => Some(Err(error)),
+            });
+            BodyStream::new(Box::pin(chunks)).boxed()
+        }
+    };
+    let mut out = ActixResponse::new(status).set_body(body);
+    for (name, value) in &parts.headers {
+        let name = actix_http::header::HeaderName::from_bytes(name.as_str().as_bytes());
+        let value = actix_http::header::HeaderValue::from_bytes(value.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, value) {
+            out.headers_mut().append(name, value);
+        }
+    }
+    out
+}
+
+pub async fn handle(api: ApiServer, mut request: ActixRequest) -> Result<ActixResponse<BoxBody>, Infallible> {
+    let response = match convert(&mut request) {
+        Ok(request) => api.handle(request).await,
+        Err(status) => error::response(&status),
+    };
+    Ok(outgoing(response).await)
+}

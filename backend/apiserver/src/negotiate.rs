@@ -1,0 +1,162 @@
+//! What the client can read (`Accept`) and what it sends (`Content-Type`).
+
+use http::HeaderMap;
+use http::header::{ACCEPT, CONTENT_TYPE};
+use pilothouse_api::Status;
+use pilothouse_schema::decode::Format;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Media {
+    Json,
+    Yaml,
+}
+
+/// In what shape objects are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    Object,
+    Table { version: &'static str },
+    PartialObjectMetadata,
+    PartialObjectMetadataList,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub media: Media,
+    pub shape: Shape,
+    pub pretty: bool,
+}
+
+impl Wanted {
+    pub const JSON: Self = Self { media: Media::Json, shape: Shape::Object, pretty: false };
+}
+
+/// One alternative of an `Accept` header.
+struct Alternative<'a> {
+    media: &'a str,
+    parameters: Vec<(&'a str, &'a str)>,
+    quality: f32,
+}
+
+fn alternatives(header: &str) -> Vec<Alternative<'_>> {
+    let mut all: Vec<Alternative<'_>> = header
+        .split(',')
+        .filter_map(|part| {
+            let mut words = part.split(';').map(str::trim);
+            let media = words.next().filter(|media| !media.is_empty())?;
+            let parameters: Vec<_> = words.filter_map(|word| word.split_once('=')).collect();
+            let quality = parameters.iter().find(|(name, _)| *name == "q").and_then(|(_, q)| q.parse().ok()).unwrap_or(1.0);
+            Some(Alternative { media, parameters, quality })
+        })
+        .collect();
+    // Stable: equal qualities keep the client's order.
+    all.sort_by(|a, b| b.quality.total_cmp(&a.quality));
+    all
+}
+
+impl Alternative<'_> {
+    fn parameter(&self, name: &str) -> &str {
+        self.parameters.iter().find(|(key, _)| *key == name).map_or("", |(_, value)| value)
+    }
+
+    fn wanted(&self) -> Option<Wanted> {
+        let media = match self.media {
+            "application/json" | "*/*" | "application/*" | "text/json" => Media::Json,
+            "application/yaml" | "application/x-yaml" | "text/yaml" => Media::Yaml,
+            _ => return None,
+        };
+        let (kind, group, version) = (self.parameter("as"), self.parameter("g"), self.parameter("v"));
+        let shape = match (kind, group, version) {
+            ("", ..) => Shape::Object,
+            ("Table", "meta.k8s.io", "v1") => Shape::Table { version: "v1" },
+            ("Table", "meta.k8s.io", "v1beta1") => Shape::Table { version: "v1beta1" },
+            ("PartialObjectMetadata", "meta.k8s.io", "v1") => Shape::PartialObjectMetadata,
+            ("PartialObjectMetadataList", "meta.k8s.io", "v1") => Shape::PartialObjectMetadataList,
+            _ => return None,
+        };
+        Some(Wanted { media, shape, pretty: self.parameter("pretty") == "1" })
+    }
+}
+
+/// The best of what the client accepts and we offer.
+///
+/// # Errors
+/// 406 when there is none.
+pub fn accept(headers: &HeaderMap) -> Result<Wanted, Status> {
+    let Some(header) = headers.get(ACCEPT) else { return Ok(Wanted::JSON) };
+    let text = header.to_str().unwrap_or_default();
+    if text.trim().is_empty() {
+        return Ok(Wanted::JSON);
+    }
+    alternatives(text).iter().find_map(Alternative::wanted).ok_or_else(|| {
+        Status::not_acceptable(
+            "only the following media types are accepted: application/json, application/yaml",
+        )
+    })
+}
+
+/// Whether the client names this media type (with these parameters) at all.
+pub fn accepts(headers: &HeaderMap, media: &str, parameters: &[(&str, &str)]) -> bool {
+    let text = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    // A plain JSON alternative that the client prefers comes first in the sorted list.
+    for alternative in alternatives(text) {
+        if alternative.media == media && parameters.iter().all(|(name, value)| alternative.parameter(name) == *value) {
+            return true;
+        }
+        if alternative.media == "application/json" && alternative.parameter("as").is_empty() {
+            return media == "application/json" && parameters.is_empty();
+        }
+    }
+    false
+}
+
+/// The media type of the body, without parameters.
+pub fn content_type(headers: &HeaderMap) -> &str {
+    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    text.split(';').next().unwrap_or_default().trim()
+}
+
+/// How the body of a create or update is written.
+///
+/// # Errors
+/// 415 for what we do not read.
+pub fn body_format(headers: &HeaderMap) -> Result<Format, Status> {
+    match content_type(headers) {
+        "" | "application/json" | "text/json" => Ok(Format::Json),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Format::Yaml),
+        other => Err(Status::unsupported_media_type(format!(
+            "the body of the request was in an unknown format - accepted media types include: application/json, \
+             application/yaml (got {other:?})"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(accept: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, accept.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn accept_headers_of_real_clients() {
+        let table = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json;as=Table;v=v1beta1;g=meta.k8s.io,application/json";
+        for (text, shape) in [
+            (table, Some(Shape::Table { version: "v1" })),
+            ("application/json", Some(Shape::Object)),
+            ("*/*", Some(Shape::Object)),
+            ("application/vnd.kubernetes.protobuf,application/json", Some(Shape::Object)),
+            ("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1", Some(Shape::PartialObjectMetadata)),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Some(Shape::Object)),
+            ("application/vnd.kubernetes.protobuf", None),
+            ("application/json;as=Nonsense;g=meta.k8s.io;v=v1", None),
+        ] {
+            assert_eq!(accept(&headers(text)).ok().map(|wanted| wanted.shape), shape, "{text}");
+        }
+        assert_eq!(accept(&headers("application/yaml")).unwrap().media, Media::Yaml);
+        assert_eq!(accept(&HeaderMap::new()).unwrap(), Wanted::JSON);
+    }
+}

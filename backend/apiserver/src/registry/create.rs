@@ -1,0 +1,230 @@
+//! Creating an object.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use jiff::Timestamp;
+use pilothouse_access::admission::{Operation as AdmissionOperation, Request as AdmissionRequest};
+use pilothouse_api::{Status, limits};
+use pilothouse_kinds::Kind;
+use pilothouse_schema::decode::{FieldValidation, decode};
+use pilothouse_schema::managed::{self, Manager, Operation};
+use pilothouse_storage::{Durability, Entry, Error as StoreError, Mutation, Obj, encode};
+use serde_json::{Value, json};
+
+use super::read::{key, subject};
+use super::{metadata, render, schema, services};
+use crate::body::{self, Body};
+use crate::error::from_store;
+use crate::negotiate;
+use crate::server::{Answer, Call, Server};
+
+/// A generated name that is taken is generated anew this often.
+const NAME_ATTEMPTS: usize = 8;
+/// Longest `fieldManager`.
+const MAX_MANAGER_BYTES: usize = 128;
+
+/// `dryRun=All`, or nothing.
+pub fn dry_run(call: &Call) -> Result<bool, Status> {
+    let mut all = call.query.all("dryRun").filter(|value| !value.is_empty()).peekable();
+    let any = all.peek().is_some();
+    match all.find(|value| *value != "All") {
+        Some(other) => Err(Status::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\""))),
+        None => Ok(any),
+    }
+}
+
+pub fn field_validation(call: &Call) -> Result<FieldValidation, Status> {
+    let text = call.query.text("fieldValidation");
+    FieldValidation::parse(text).ok_or_else(|| {
+        Status::bad_request(format!("fieldValidation: Unsupported value: {text:?}: supported values: \"Ignore\", \"Warn\", \"Strict\""))
+    })
+}
+
+/// Who writes: the `fieldManager`, or what the User-Agent begins with.
+pub fn manager_name(call: &Call) -> Result<String, Status> {
+    let named = call.query.text("fieldManager");
+    if named.len() > MAX_MANAGER_BYTES {
+        return Err(Status::bad_request(format!("fieldManager: Invalid value: {named:?}: may not be more than {MAX_MANAGER_BYTES} bytes")));
+    }
+    if !named.is_empty() {
+        return Ok(named.to_owned());
+    }
+    let agent = call.parts.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let name = agent.and_then(|agent| agent.split('/').next()).unwrap_or_default().trim();
+    let short: String = name.chars().take(MAX_MANAGER_BYTES).collect();
+    Ok(if short.is_empty() { call.user.name.clone() } else { short })
+}
+
+pub fn durability(kind: &Kind) -> Durability {
+    match &*kind.storage {
+        "leases.coordination.k8s.io" | "events" => Durability::Relaxed,
+        _ => Durability::Synced,
+    }
+}
+
+/// Fields that a write through `subresource` cannot own.
+pub fn reset_fields(kind: &Kind, subresource: &str) -> &'static [&'static str] {
+    match subresource {
+        "" if kind.subresource("status").is_some() => &["status"],
+        "status" => &["spec", "metadata"],
+        _ => &[],
+    }
+}
+
+/// Encodes for the store, in the stored version, and checks the size.
+pub fn encoded(kind: &Kind, object: Value) -> Result<Vec<u8>, Status> {
+    let bytes = encode(&kind.to_storage(object)).map_err(|error| from_store(error, subject(kind, "")))?;
+    if bytes.len() > limits::MAX_OBJECT_BYTES {
+        return Err(Status::too_large(format!("the object is {} bytes long; the limit is {}", bytes.len(), limits::MAX_OBJECT_BYTES)));
+    }
+    Ok(bytes)
+}
+
+/// Nobody grants more than they hold.
+pub fn check_escalation(server: &Server, call: &Call, kind: &Kind, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+    if kind.group != "rbac.authorization.k8s.io" {
+        return Ok(());
+    }
+    server.authorizer.escalation_check(&call.user, &kind.plural, object, old)
+}
+
+pub fn admission_request(
+    call: &Call,
+    kind: &Kind,
+    operation: AdmissionOperation,
+    subresource: &str,
+    name: &str,
+) -> AdmissionRequest {
+    let mut request =
+        AdmissionRequest::new(operation, (*call.user).clone(), &kind.group, &kind.version, &kind.plural, &kind.kind);
+    subresource.clone_into(&mut request.subresource);
+    call.info.namespace.clone_into(&mut request.namespace);
+    name.clone_into(&mut request.name);
+    request
+}
+
+pub async fn create(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
+    let wanted = negotiate::accept(&call.parts.headers)?;
+    let format = negotiate::body_format(&call.parts.headers)?;
+    let validation = field_validation(call)?;
+    let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
+    let decoded = decode(&schema(kind), &bytes, format, validation)?;
+    call.warnings.extend(decoded.warnings);
+    let object = store_new(server, call, kind, decoded.object).await?;
+    render::with(kind, &object, wanted, &call.query, StatusCode::CREATED)
+}
+
+/// Prepares, admits, validates and stores a new object; with `dryRun` everything but the storing.
+pub async fn store_new(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, mut object: Value) -> Result<Obj, Status> {
+    let dry_run = dry_run(call)?;
+    metadata::place(kind, &mut object, &call.info.namespace)?;
+    if !metadata::text(&object, "resourceVersion").is_empty() {
+        return Err(Status::failure(500, "InternalError", "resourceVersion should not be set on objects to be created"));
+    }
+    let base = metadata::text(&object, "generateName").to_owned();
+    let generated = metadata::text(&object, "name").is_empty() && !base.is_empty();
+    for attempt in 1.. {
+        let mut candidate = object.clone();
+        if generated {
+            metadata::map(&mut candidate).insert("name".into(), json!(metadata::generate_name(&base)));
+        }
+        match store_candidate(server, call, kind, candidate, dry_run).await {
+            Err(status) if generated && status.reason == "AlreadyExists" && attempt < NAME_ATTEMPTS => {}
+            outcome => return outcome,
+        }
+    }
+    unreachable!("the loop ends with its last attempt")
+}
+
+async fn store_candidate(
+    server: &Arc<Server>,
+    call: &mut Call,
+    kind: &Arc<Kind>,
+    mut object: Value,
+    dry_run: bool,
+) -> Result<Obj, Status> {
+    let now = Timestamp::now();
+    let fields = metadata::map(&mut object);
+    fields.insert("uid".into(), json!(uuid::Uuid::new_v4().to_string()));
+    fields.insert("creationTimestamp".into(), json!(metadata::stamp(now)));
+    kind.default(&mut object);
+    kind.prepare_create(&mut object);
+    let name = metadata::text(&object, "name").to_owned();
+    let mut request = admission_request(call, kind, AdmissionOperation::Create, "", &name);
+    request.dry_run = dry_run;
+    request.object = Some(object);
+    server.admission.admit(&mut request)?;
+    let mut object = request.object.take().unwrap_or_default();
+    kind.default(&mut object);
+    let companions = services::allocate(server, kind, &mut object, None, dry_run)?;
+    let errors = kind.validate(&object);
+    if !errors.is_empty() {
+        return Err(Status::invalid(&kind.group, &kind.kind, &name, &errors));
+    }
+    request.object = Some(object);
+    server.admission.validate(&mut request)?;
+    call.warnings.append(&mut request.warnings);
+    let mut object = request.object.take().unwrap_or_default();
+    check_escalation(server, call, kind, &object, None)?;
+    let manager = manager_name(call)?;
+    if object["metadata"]["managedFields"].is_null() || object["metadata"].get("managedFields").is_none_or(|m| !is_applied(m)) {
+        let manager = Manager {
+            name: &manager,
+            operation: Operation::Update,
+            api_version: &kind.api_version(),
+            subresource: "",
+            time: now,
+            reset_fields: reset_fields(kind, ""),
+        };
+        managed::update(&schema(kind), None, &mut object, &manager);
+    }
+    store(server, call, kind, &name, object, companions, dry_run).await
+}
+
+/// Whether server-side apply has written the owners already.
+fn is_applied(managed: &Value) -> bool {
+    managed.as_array().into_iter().flatten().any(|entry| entry["operation"] == "Apply")
+}
+
+async fn store(
+    server: &Arc<Server>,
+    call: &Call,
+    kind: &Arc<Kind>,
+    name: &str,
+    object: Value,
+    companions: Vec<Mutation>,
+    dry_run: bool,
+) -> Result<Obj, Status> {
+    let key = key(kind, &call.info.namespace, name);
+    let bytes = encoded(kind, object)?;
+    if dry_run {
+        if server.store.get(&key).is_some() {
+            return Err(Status::already_exists(&kind.group, &kind.plural, name));
+        }
+        return pretend(key, &bytes, 0);
+    }
+    let mut mutation = Mutation::create(key, bytes, call.user.name.as_str());
+    mutation.durability = durability(kind);
+    let outcome = if companions.is_empty() {
+        server.store.write(mutation).await
+    } else {
+        let mut unit = companions;
+        unit.insert(0, mutation);
+        server.store.write_all(unit).await.and_then(|all| {
+            all.into_iter().next().ok_or_else(|| StoreError::Internal("a unit came back empty".into()))
+        })
+    };
+    outcome.map_err(|error| from_store(error, subject(kind, name)))
+}
+
+/// What a dry run answers: the object as it would be, at the revision it has now.
+pub fn pretend(key: pilothouse_storage::Key, bytes: &[u8], revision: u64) -> Result<Obj, Status> {
+    let mut value: Value = serde_json::from_slice(bytes).map_err(Status::internal)?;
+    if revision > 0 {
+        metadata::map(&mut value).insert("resourceVersion".into(), json!(revision.to_string()));
+    }
+    let uid = metadata::text(&value, "uid").into();
+    let bytes = value.to_string().into();
+    Ok(Arc::new(Entry { key, revision, bytes, uid, labels: Arc::new([]), fields: Arc::new([]) }))
+}

@@ -1,0 +1,283 @@
+//! Deleting: at once, gracefully, or when the finalizers are through.
+//! Source: <https://kubernetes.io/docs/concepts/architecture/garbage-collection/>
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use jiff::{SignedDuration, Timestamp};
+use pilothouse_access::admission::Operation as AdmissionOperation;
+use pilothouse_api::{Status, limits};
+use pilothouse_kinds::{Kind, Propagation};
+use pilothouse_schema::decode::{FieldValidation, Format, parse};
+use pilothouse_storage::{Error as StoreError, Expect, Mutation, Obj};
+use serde_json::{Value, json};
+
+use super::create::{admission_request, dry_run, durability, encoded, pretend};
+use super::list::Selection;
+use super::read::{key, newest, subject};
+use super::{metadata, render, services};
+use crate::body::{self, Body, full};
+use crate::error::from_store;
+use crate::negotiate;
+use crate::server::{Answer, Call, Server, with_status};
+
+const ORPHAN: &str = "orphan";
+const FOREGROUND: &str = "foregroundDeletion";
+const ATTEMPTS: usize = 6;
+/// Objects of a deletecollection that are deleted at once.
+const COLLECTION_PARALLEL: usize = 16;
+
+/// `DeleteOptions`, from the body or the query.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    grace_period_seconds: Option<i64>,
+    propagation: Option<String>,
+    uid: Option<String>,
+    resource_version: Option<String>,
+    dry_run: bool,
+}
+
+impl Options {
+    pub async fn read(call: &Call, body: Body) -> Result<Self, Status> {
+        let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
+        let sent = if bytes.is_empty() {
+            Value::Null
+        } else {
+            let format = negotiate::body_format(&call.parts.headers).unwrap_or(Format::Json);
+            parse(&bytes, format, FieldValidation::Ignore)?.object
+        };
+        let text = |name: &str| match &sent[name] {
+            Value::String(text) => Some(text.clone()),
+            _ => call.query.get(name).filter(|text| !text.is_empty()).map(str::to_owned),
+        };
+        let grace_period_seconds = match &sent["gracePeriodSeconds"] {
+            Value::Null => call.query.number("gracePeriodSeconds")?,
+            value => Some(value.as_i64().ok_or_else(|| Status::bad_request("gracePeriodSeconds must be an integer"))?),
+        };
+        let orphan = sent["orphanDependents"].as_bool().or_else(|| call.query.get("orphanDependents").map(|_| call.query.flag("orphanDependents")));
+        let propagation = match (text("propagationPolicy"), orphan) {
+            (Some(_), Some(_)) => {
+                return Err(Status::failure(422, "Invalid", "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: orphanDependents and deletionPropagation cannot be both set"));
+            }
+            (Some(policy), None) if matches!(policy.as_str(), "Orphan" | "Background" | "Foreground") => Some(policy),
+            (Some(other), None) => {
+                let text = format!("DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\"");
+                return Err(Status::failure(422, "Invalid", text));
+            }
+            (None, Some(true)) => Some("Orphan".into()),
+            (None, Some(false)) => Some("Background".into()),
+            (None, None) => None,
+        };
+        let precondition = |name: &str| sent["preconditions"][name].as_str().map(str::to_owned);
+        let in_body = sent["dryRun"].as_array().is_some_and(|values| values.iter().any(|value| value == "All"));
+        Ok(Self {
+            grace_period_seconds,
+            propagation,
+            uid: precondition("uid"),
+            resource_version: precondition("resourceVersion"),
+            dry_run: in_body || dry_run(call)?,
+        })
+    }
+
+    pub fn now(uid: Option<String>) -> Self {
+        Self { uid, ..Self::default() }
+    }
+}
+
+/// Whether nothing holds the object any more: no finalizer, no grace left, and for namespaces no content.
+pub fn may_go(kind: &Kind, object: &Value) -> bool {
+    let held_by_spec = kind.plural == "namespaces"
+        && kind.group.is_empty()
+        && object["spec"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty());
+    let grace = object["metadata"]["deletionGracePeriodSeconds"].as_i64().unwrap_or(0);
+    metadata::finalizers(object).is_empty() && !held_by_spec && (grace == 0 || kind.graceful(object, None).is_none())
+}
+
+/// What a deletion does to the object's finalizers.
+fn set_finalizers(kind: &Kind, object: &mut Value, options: &Options) {
+    let mut all: Vec<String> = metadata::finalizers(object).into_iter().map(str::to_owned).collect();
+    let policy = match options.propagation.as_deref() {
+        Some(policy) => policy,
+        // Finalizers that are there already say what was asked before.
+        None if all.iter().any(|f| f == ORPHAN) => "Orphan",
+        None if all.iter().any(|f| f == FOREGROUND) => "Foreground",
+        None => match kind.default_propagation() {
+            Propagation::Orphan => "Orphan",
+            Propagation::Background => "Background",
+        },
+    };
+    all.retain(|finalizer| finalizer != ORPHAN && finalizer != FOREGROUND);
+    match policy {
+        "Orphan" => all.push(ORPHAN.into()),
+        "Foreground" => all.push(FOREGROUND.into()),
+        _ => {}
+    }
+    let fields = metadata::map(object);
+    if all.is_empty() {
+        fields.remove("finalizers");
+    } else {
+        fields.insert("finalizers".into(), json!(all));
+    }
+}
+
+enum Fate {
+    /// It is gone; this was its last state.
+    Gone(Obj),
+    /// It is on its way out.
+    Going(Obj),
+}
+
+/// One deletion, once.
+async fn attempt(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>, stored: &Obj, options: &Options) -> Result<Fate, StoreError> {
+    let mut object = render::value(kind, stored);
+    let was_deleting = metadata::is_deleting(&object);
+    let asked = options.grace_period_seconds.map(|seconds| seconds.max(0));
+    let grace = kind.graceful(&object, asked).unwrap_or(0);
+    set_finalizers(kind, &mut object, options);
+    let before = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
+    let mut changed = metadata::finalizers(&object) != metadata::finalizers(&stored.value());
+    if !was_deleting {
+        let time = Timestamp::now().saturating_add(SignedDuration::from_secs(grace)).unwrap_or(Timestamp::MAX);
+        let fields = metadata::map(&mut object);
+        fields.insert("deletionTimestamp".into(), json!(metadata::stamp(time)));
+        fields.insert("deletionGracePeriodSeconds".into(), json!(grace));
+        if let Some(generation) = fields.get("generation").and_then(Value::as_i64) {
+            fields.insert("generation".into(), json!(generation + 1));
+        }
+        if kind.plural == "namespaces" && kind.group.is_empty() {
+            object["status"]["phase"] = json!("Terminating");
+        }
+        changed = true;
+    } else if asked.is_some() && before.is_some_and(|before| grace < before) {
+        // A shorter period may replace a longer one, never the other way round.
+        let time = Timestamp::now().saturating_add(SignedDuration::from_secs(grace)).unwrap_or(Timestamp::MAX);
+        let fields = metadata::map(&mut object);
+        fields.insert("deletionTimestamp".into(), json!(metadata::stamp(time)));
+        fields.insert("deletionGracePeriodSeconds".into(), json!(grace));
+        changed = true;
+    }
+    let gone = may_go(kind, &object);
+    let key = key(kind, &stored.key.namespace, &stored.key.name);
+    let expect = Expect::Revision(stored.revision);
+    let user = call.user.name.as_str();
+    if gone && !was_deleting {
+        // Deleted at once: its last state carries no trace of waiting.
+        let fields = metadata::map(&mut object);
+        fields.remove("deletionTimestamp");
+        fields.remove("deletionGracePeriodSeconds");
+    }
+    let internal = |status: Status| StoreError::Internal(status.message);
+    if !gone && !changed {
+        return Ok(Fate::Going(Arc::clone(stored)));
+    }
+    let bytes = encoded(kind, object.clone()).map_err(internal)?;
+    if options.dry_run {
+        let object = pretend(key, &bytes, stored.revision).map_err(internal)?;
+        return Ok(if gone { Fate::Gone(object) } else { Fate::Going(object) });
+    }
+    let mut mutation =
+        if gone { Mutation::delete(key, expect, bytes, user) } else { Mutation::update(key, expect, bytes, user) };
+    mutation.durability = durability(kind);
+    let mut unit = if gone { services::release(server, kind, &object) } else { Vec::new() };
+    let object = if unit.is_empty() {
+        server.store.write(mutation).await?
+    } else {
+        unit.insert(0, mutation);
+        server.store.write_all(unit).await?.into_iter().next().ok_or_else(|| StoreError::Internal("a unit came back empty".into()))?
+    };
+    Ok(if gone { Fate::Gone(object) } else { Fate::Going(object) })
+}
+
+fn preconditions(kind: &Kind, stored: &Obj, options: &Options) -> Result<(), Status> {
+    let name = &*stored.key.name;
+    if let Some(uid) = options.uid.as_deref().filter(|uid| **uid != *stored.uid) {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", stored.uid);
+        return Err(Status::conflict(&kind.group, &kind.plural, name, &why));
+    }
+    let revision = stored.revision.to_string();
+    if let Some(version) = options.resource_version.as_deref().filter(|version| *version != revision) {
+        let why = format!("Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {revision}");
+        return Err(Status::conflict(&kind.group, &kind.plural, name, &why));
+    }
+    Ok(())
+}
+
+async fn delete_one(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, name: &str, options: &Options) -> Result<Fate, Status> {
+    for round in 1.. {
+        let stored = newest(server, kind, &call.info.namespace, name).await?;
+        preconditions(kind, &stored, options)?;
+        let mut request = admission_request(call, kind, AdmissionOperation::Delete, "", name);
+        request.old = Some(Arc::new(render::value(kind, &stored)));
+        request.dry_run = options.dry_run;
+        server.admission.run(&mut request)?;
+        call.warnings.append(&mut request.warnings);
+        match attempt(server, call, kind, &stored, options).await {
+            Err(StoreError::Conflict { .. }) if round < ATTEMPTS && options.resource_version.is_none() => {}
+            Err(error) => return Err(from_store(error, subject(kind, name))),
+            Ok(fate) => return Ok(fate),
+        }
+    }
+    unreachable!("the loop ends with its last attempt")
+}
+
+/// Kinds whose delete answers with the object although it is gone.
+fn answers_with_object(kind: &Kind) -> bool {
+    kind.group.is_empty()
+        && matches!(&*kind.plural, "pods" | "services" | "persistentvolumes" | "persistentvolumeclaims" | "podtemplates" | "serviceaccounts" | "resourcequotas")
+}
+
+pub async fn delete(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
+    let wanted = negotiate::accept(&call.parts.headers)?;
+    let options = Options::read(call, body).await?;
+    let name = call.info.name.clone();
+    match delete_one(server, call, kind, &name, &options).await? {
+        Fate::Gone(object) if !answers_with_object(kind) => {
+            let status = Status::success(&name, &kind.group, &kind.plural, &object.uid);
+            Ok(render::document(&json!(status), wanted, StatusCode::OK))
+        }
+        Fate::Gone(object) | Fate::Going(object) => render::object(kind, &object, wanted, &call.query),
+    }
+}
+
+/// Deletes for an eviction: 201 with a Status.
+pub async fn evict(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, options: Options) -> Answer {
+    let name = call.info.name.clone();
+    delete_one(server, call, kind, &name, &options).await?;
+    let mut status = Status::success("", "", "", "");
+    status.details = None;
+    status.code = 201;
+    Ok(with_status(StatusCode::CREATED, "application/json", full(json!(status).to_string())))
+}
+
+pub fn eviction_options(body: &Value, dry_run: bool) -> Options {
+    let options = &body["deleteOptions"];
+    Options {
+        grace_period_seconds: options["gracePeriodSeconds"].as_i64(),
+        propagation: options["propagationPolicy"].as_str().map(str::to_owned),
+        uid: options["preconditions"]["uid"].as_str().map(str::to_owned),
+        resource_version: options["preconditions"]["resourceVersion"].as_str().map(str::to_owned),
+        dry_run,
+    }
+}
+
+pub async fn delete_collection(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
+    let options = Options::read(call, body).await?;
+    let selection = Selection::new(call, kind)?;
+    super::read::wait_for_version(server, "", subject(kind, "")).await?;
+    let view = server.store.view(&kind.storage);
+    let victims: Vec<Obj> =
+        view.iter(selection.namespace.as_deref(), None).filter(|object| selection.matches(object)).cloned().collect();
+    for chunk in victims.chunks(COLLECTION_PARALLEL) {
+        for victim in chunk {
+            call.info.namespace = victim.key.namespace.to_string();
+            match delete_one(server, call, kind, &victim.key.name, &options).await {
+                Err(status) if status.code != 404 => return Err(status),
+                _ => {}
+            }
+        }
+    }
+    let items: Vec<Value> = victims.iter().map(|object| render::value(kind, object)).collect();
+    let list = json!({"kind": kind.list_kind, "apiVersion": kind.api_version(),
+                      "metadata": {"resourceVersion": server.store.revision().to_string()}, "items": items});
+    Ok(with_status(StatusCode::OK, "application/json", full(list.to_string())))
+}

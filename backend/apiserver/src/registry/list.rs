@@ -1,0 +1,272 @@
+//! Lists: a picture of the cache, streamed. Source:
+//! <https://kubernetes.io/docs/reference/using-api/api-concepts/#resource-versions>
+//!
+//! Invariants: a page is exact to one revision, and every further page of the same list is of that revision; a list
+//! copies no object, whatever its length.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::{Bytes, BytesMut};
+use http::StatusCode;
+use jiff::Timestamp;
+use pilothouse_api::Status;
+use pilothouse_api::selector::{FieldSelector, LabelSelector};
+use pilothouse_kinds::Kind;
+use pilothouse_storage::{Entry, Error as StoreError, Obj, View};
+use serde_json::{Value, json};
+
+use super::{read, render};
+use crate::body::{self, BoxError};
+use crate::error::{EXPIRED, from_store};
+use crate::negotiate::{self, Media, Shape, Wanted};
+use crate::server::{Answer, Call, Query, Server, ok};
+
+/// A chunk of a streamed list: large enough for TLS, small enough to keep memory flat.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Which objects of a kind are asked for.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    pub namespace: Option<String>,
+    pub name: Option<String>,
+    pub labels: LabelSelector,
+    pub fields: FieldSelector,
+}
+
+impl Selection {
+    pub fn new(call: &Call, kind: &Kind) -> Result<Self, Status> {
+        let labels = LabelSelector::parse(call.query.text("labelSelector"))
+            .map_err(|why| Status::bad_request(format!("unable to parse labelSelector: {why}")))?;
+        let fields = FieldSelector::parse(call.query.text("fieldSelector"))
+            .map_err(|why| Status::bad_request(format!("unable to parse fieldSelector: {why}")))?;
+        for requirement in fields.requirements() {
+            let field = requirement.field.as_str();
+            let known = field == "metadata.name"
+                || (field == "metadata.namespace" && kind.namespaced)
+                || kind.selectable_names().iter().any(|name| name == field);
+            if !known {
+                return Err(Status::bad_request(format!("{:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", field)));
+            }
+        }
+        let name = fields.requirements().iter().find(|r| r.equal && r.field == "metadata.name").map(|r| r.value.clone());
+        let namespace = (kind.namespaced && !call.info.namespace.is_empty()).then(|| call.info.namespace.clone());
+        Ok(Self { namespace, name, labels, fields })
+    }
+    pub fn is_everything(&self) -> bool {
+        self.labels.is_everything() && self.fields.is_everything()
+    }
+    pub fn matches(&self, entry: &Entry) -> bool {
+        self.labels.matches(|name| entry.label(name))
+            && self.fields.matches(|field| match field {
+                "metadata.name" => Some(&*entry.key.name),
+                "metadata.namespace" => Some(&*entry.key.namespace),
+                field => entry.field(field),
+            })
+    }
+}
+
+/// A continue token: where the list stands, and at which revision (0: any).
+struct Token {
+    revision: u64,
+    namespace: String,
+    name: String,
+}
+
+impl Token {
+    fn parse(text: &str) -> Result<Self, Status> {
+        let bad = || Status::bad_request("continue key is not valid");
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| bad())?;
+        let value: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
+        let start = value["start"].as_str().ok_or_else(bad)?;
+        let (namespace, name) = start.split_once('/').ok_or_else(bad)?;
+        Ok(Self {
+            revision: value["rv"].as_u64().ok_or_else(bad)?,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        })
+    }
+    fn render(revision: u64, last: &Entry) -> String {
+        let start = format!("{}/{}", last.key.namespace, last.key.name);
+        URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start}).to_string())
+    }
+}
+
+/// The objects of one answer.
+pub struct Found {
+    pub revision: u64,
+    pub items: Vec<Obj>,
+    pub next: Option<String>,
+    pub remaining: Option<usize>,
+}
+
+async fn view(server: &Server, call: &Call, kind: &Kind, token: Option<&Token>) -> Result<View, Status> {
+    let subject = read::subject(kind, "");
+    let version = call.query.text("resourceVersion");
+    let rule = call.query.text("resourceVersionMatch");
+    match (rule, version, token) {
+        ("", ..) => {}
+        ("Exact" | "NotOlderThan", _, Some(_)) => {
+            return Err(Status::bad_request("resourceVersionMatch is forbidden: resourceVersionMatch is forbidden when continue is provided"));
+        }
+        ("Exact" | "NotOlderThan", "", None) => {
+            return Err(Status::bad_request("resourceVersionMatch is forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"));
+        }
+        ("Exact", "0", None) => {
+            return Err(Status::bad_request("resourceVersionMatch is forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+        }
+        ("Exact" | "NotOlderThan", ..) => {}
+        (other, ..) => {
+            return Err(Status::bad_request(format!("resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\"")));
+        }
+    }
+    if let Some(token) = token {
+        if !matches!(version, "" | "0") {
+            return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
+        }
+        if token.revision == 0 {
+            read::wait_for_version(server, "", subject).await?;
+            return Ok(server.store.view(&kind.storage));
+        }
+        return at(server, kind, token.revision).await;
+    }
+    if rule == "Exact" {
+        return at(server, kind, read::parse_version(version)?).await;
+    }
+    read::wait_for_version(server, version, subject).await?;
+    Ok(server.store.view(&kind.storage))
+}
+
+async fn at(server: &Server, kind: &Kind, revision: u64) -> Result<View, Status> {
+    let subject = read::subject(kind, "");
+    server.store.wait_for(revision, read::REVISION_PATIENCE).await.map_err(|error| from_store(error, subject))?;
+    server.store.view_at(&kind.storage, revision).await.map_err(|error| from_store(error, subject))
+}
+
+/// Selects the objects of one answer.
+pub async fn find(server: &Server, call: &Call, kind: &Kind) -> Result<Found, Status> {
+    let selection = Selection::new(call, kind)?;
+    let limit = call.query.number::<usize>("limit")?.filter(|limit| *limit > 0);
+    let token = match call.query.text("continue") {
+        "" => None,
+        text => Some(Token::parse(text)?),
+    };
+    let view = match view(server, call, kind, token.as_ref()).await {
+        Ok(view) => view,
+        Err(status) if status.code == 410 && token.is_some() => return Err(inconsistent(token.as_ref())),
+        Err(status) => return Err(status),
+    };
+    if let Some(name) = &selection.name
+        && (selection.namespace.is_some() || !kind.namespaced)
+        && token.is_none()
+    {
+        let one = view.get(selection.namespace.as_deref().unwrap_or_default(), name).filter(|o| selection.matches(o));
+        return Ok(Found { revision: view.revision, items: one.cloned().into_iter().collect(), next: None, remaining: None });
+    }
+    let after = token.as_ref().map(|token| (token.namespace.as_str(), token.name.as_str()));
+    let mut rest = view.iter(selection.namespace.as_deref(), after);
+    let everything = selection.is_everything();
+    let mut items = Vec::new();
+    let mut more = false;
+    for object in rest.by_ref() {
+        if everything || selection.matches(object) {
+            if limit.is_some_and(|limit| items.len() >= limit) {
+                more = true;
+                break;
+            }
+            items.push(Arc::clone(object));
+        }
+    }
+    let next = items.last().filter(|_| more).map(|last| Token::render(view.revision, last));
+    // Counting what is left is cheap only where nothing has to be matched; upstream does the same.
+    let remaining = (more && everything).then(|| rest.count() + 1);
+    Ok(Found { revision: view.revision, items, next, remaining })
+}
+
+/// 410 with a token that goes on from the same place without consistency.
+fn inconsistent(token: Option<&Token>) -> Status {
+    let status = Status::expired(EXPIRED);
+    let Some(token) = token else { return status };
+    let start = format!("{}/{}", token.namespace, token.name);
+    let fresh = URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": 0, "start": start}).to_string());
+    status.with_continue(&fresh)
+}
+
+fn list_metadata(found: &Found) -> Value {
+    let mut metadata = json!({"resourceVersion": found.revision.to_string()});
+    if let Some(next) = &found.next {
+        metadata["continue"] = json!(next);
+    }
+    if let Some(remaining) = found.remaining {
+        metadata["remainingItemCount"] = json!(remaining);
+    }
+    metadata
+}
+
+pub async fn list(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answer {
+    let wanted = negotiate::accept(&call.parts.headers)?;
+    let found = find(server, call, kind).await?;
+    if wanted.shape == Shape::Object && wanted.media == Media::Json {
+        return Ok(streamed(kind, found));
+    }
+    shaped(kind, &found, wanted, &call.query)
+}
+
+fn shaped(kind: &Kind, found: &Found, wanted: Wanted, query: &Query) -> Answer {
+    let values = found.items.iter().map(|object| render::value(kind, object));
+    let metadata = list_metadata(found);
+    let value = match wanted.shape {
+        Shape::Table { version } => {
+            let now = Timestamp::now();
+            let rows: Vec<Value> = values.map(|value| render::row(kind, &value, query, now)).collect();
+            json!({"kind": "Table", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata,
+                   "columnDefinitions": render::column_definitions(kind), "rows": rows})
+        }
+        Shape::PartialObjectMetadata | Shape::PartialObjectMetadataList => {
+            let items: Vec<Value> = values.map(render::partial).collect();
+            json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
+        }
+        Shape::Object => {
+            let items: Vec<Value> = values.collect();
+            json!({"kind": kind.list_kind, "apiVersion": kind.api_version(), "metadata": metadata, "items": items})
+        }
+    };
+    Ok(render::document(&value, wanted, StatusCode::OK))
+}
+
+/// The list as JSON, chunk by chunk, out of the objects' own bytes.
+fn streamed(kind: &Arc<Kind>, found: Found) -> http::Response<crate::body::Body> {
+    let head = format!(
+        "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
+        json!(kind.list_kind),
+        json!(kind.api_version()),
+        list_metadata(&found)
+    );
+    let kind = Arc::clone(kind);
+    let mut items = found.items.into_iter();
+    let (mut first, mut ended, mut head) = (true, false, Some(head));
+    let chunks = std::iter::from_fn(move || {
+        if ended {
+            return None;
+        }
+        let mut chunk = BytesMut::with_capacity(CHUNK_BYTES / 4);
+        if let Some(head) = head.take() {
+            chunk.extend_from_slice(head.as_bytes());
+        }
+        while chunk.len() < CHUNK_BYTES {
+            let Some(object) = items.next() else {
+                chunk.extend_from_slice(b"]}\n");
+                ended = true;
+                break;
+            };
+            if !first {
+                chunk.extend_from_slice(b",");
+            }
+            first = false;
+            chunk.extend_from_slice(&render::bytes(&kind, &object));
+        }
+        Some(Ok::<Bytes, BoxError>(chunk.freeze()))
+    });
+    ok("application/json", body::stream(futures::stream::iter(chunks)))
+}

@@ -1,0 +1,86 @@
+//! Metadata that the server gives: names, uids, times; and what a request's body may say of them.
+
+use jiff::Timestamp;
+use pilothouse_api::Status;
+use pilothouse_kinds::Kind;
+use serde_json::{Map, Value, json};
+
+/// Letters of generated names: no vowels and nothing that looks alike, as upstream.
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+const SUFFIX_LENGTH: usize = 5;
+/// A generated name is cut to this before its suffix.
+const MAX_GENERATED: usize = 63 - SUFFIX_LENGTH;
+
+pub fn now() -> String {
+    stamp(Timestamp::now())
+}
+
+/// A time as `metav1.Time` prints it: whole seconds, UTC.
+pub fn stamp(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+pub fn generate_name(base: &str) -> String {
+    use rand::Rng;
+    let mut rng = rand::rng();
+    let suffix: String =
+        (0..SUFFIX_LENGTH).map(|_| char::from(ALPHABET[rng.random_range(0..ALPHABET.len())])).collect();
+    let mut end = base.len().min(MAX_GENERATED);
+    while !base.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{suffix}", &base[..end])
+}
+
+pub fn map(object: &mut Value) -> &mut Map<String, Value> {
+    if !object["metadata"].is_object() {
+        object["metadata"] = json!({});
+    }
+    match &mut object["metadata"] {
+        Value::Object(map) => map,
+        _ => unreachable!("metadata was just made an object"),
+    }
+}
+
+pub fn text<'a>(object: &'a Value, field: &str) -> &'a str {
+    object["metadata"][field].as_str().unwrap_or_default()
+}
+
+/// The body's namespace must be the path's, or absent.
+pub fn place(kind: &Kind, object: &mut Value, namespace: &str) -> Result<(), Status> {
+    let own = text(object, "namespace").to_owned();
+    if !kind.namespaced {
+        if own.is_empty() {
+            return Ok(());
+        }
+        return Err(Status::bad_request("namespace is not allowed on this type"));
+    }
+    if !own.is_empty() && own != namespace {
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    map(object).insert("namespace".into(), json!(namespace));
+    Ok(())
+}
+
+/// Whether a deletion was asked for.
+pub fn is_deleting(object: &Value) -> bool {
+    object["metadata"]["deletionTimestamp"].is_string()
+}
+
+pub fn finalizers(object: &Value) -> Vec<&str> {
+    object["metadata"]["finalizers"].as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generated_names_fit() {
+        let name = generate_name(&"a".repeat(80));
+        assert_eq!(name.len(), 63);
+        assert_ne!(generate_name("web-"), generate_name("web-"));
+    }
+}

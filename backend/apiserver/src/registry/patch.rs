@@ -1,0 +1,191 @@
+//! The four ways to patch: JSON patch, merge patch, strategic merge patch, server-side apply.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use jiff::Timestamp;
+use pilothouse_api::{Status, limits};
+use pilothouse_kinds::Kind;
+use pilothouse_schema::decode::{FieldValidation, Format, check_patched, decode_apply, parse};
+use pilothouse_schema::managed::{self, Manager, Operation};
+use pilothouse_schema::patch::{json_patch, merge_patch, strategic_merge};
+use serde_json::{Value, json};
+
+use super::create::{dry_run, field_validation, manager_name, reset_fields, store_new};
+use super::update::{Ownership, Written, replace};
+use super::{metadata, render, schema};
+use crate::body::{self, Body};
+use crate::negotiate;
+use crate::server::{Answer, Call, Server};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PatchType {
+    Json,
+    Merge,
+    Strategic,
+    Apply,
+}
+
+fn patch_type(call: &Call, kind: &Kind) -> Result<PatchType, Status> {
+    let refused = |media: &str| {
+        Err(Status::unsupported_media_type(format!(
+            "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, \
+             application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml (got {media:?})"
+        )))
+    };
+    match negotiate::content_type(&call.parts.headers) {
+        "application/json-patch+json" => Ok(PatchType::Json),
+        "application/merge-patch+json" => Ok(PatchType::Merge),
+        // Custom resources have no merge keys.
+        "application/strategic-merge-patch+json" if !kind.is_custom() => Ok(PatchType::Strategic),
+        "application/apply-patch+yaml" => Ok(PatchType::Apply),
+        other => refused(other),
+    }
+}
+
+pub async fn patch(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body, subresource: &str) -> Answer {
+    let wanted = negotiate::accept(&call.parts.headers)?;
+    let patch_type = patch_type(call, kind)?;
+    let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
+    let written = apply(server, call, kind, patch_type, &bytes, subresource).await?;
+    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    render::with(kind, &written.object, wanted, &call.query, status)
+}
+
+async fn apply(
+    server: &Arc<Server>,
+    call: &mut Call,
+    kind: &Arc<Kind>,
+    patch_type: PatchType,
+    bytes: &Bytes,
+    subresource: &str,
+) -> Result<Written, Status> {
+    let validation = field_validation(call)?;
+    if patch_type == PatchType::Apply {
+        return server_side(server, call, kind, bytes, subresource, validation).await;
+    }
+    if call.query.get("force").is_some() {
+        return Err(Status::bad_request("PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch"));
+    }
+    let parsed = parse(bytes, Format::Json, validation)?;
+    let schema = schema(kind);
+    let name = call.info.name.clone();
+    let mut warnings = Vec::new();
+    let found = parsed.warnings;
+    let written = replace(server, call, kind, &name, subresource, Ownership::Update, |old| {
+        let mut new = old.clone();
+        // The stored revision must not make the write conditional; only one that the patch brings does.
+        metadata::map(&mut new).remove("resourceVersion");
+        match patch_type {
+            PatchType::Json => {
+                // A `test` of the revision has to find it.
+                metadata::map(&mut new).insert("resourceVersion".into(), old["metadata"]["resourceVersion"].clone());
+                json_patch(&mut new, &parsed.object)?;
+                if new["metadata"]["resourceVersion"] == old["metadata"]["resourceVersion"] {
+                    metadata::map(&mut new).remove("resourceVersion");
+                }
+            }
+            PatchType::Merge => merge_patch(&mut new, &parsed.object),
+            PatchType::Strategic => strategic_merge(&schema, &mut new, &parsed.object)?,
+            PatchType::Apply => {}
+        }
+        let checked = check_patched(&schema, new, found.clone(), validation)?;
+        warnings = checked.warnings;
+        same_identity(kind, old, &checked.object)?;
+        Ok(checked.object)
+    })
+    .await?;
+    call.warnings.extend(warnings);
+    Ok(written)
+}
+
+fn same_identity(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
+    let (was, is) = (metadata::text(old, "name"), metadata::text(new, "name"));
+    if was != is {
+        return Err(Status::bad_request(format!("the name of the object ({is}) does not match the name on the URL ({was})")));
+    }
+    if kind.namespaced && metadata::text(old, "namespace") != metadata::text(new, "namespace") {
+        return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    }
+    Ok(())
+}
+
+async fn server_side(
+    server: &Arc<Server>,
+    call: &mut Call,
+    kind: &Arc<Kind>,
+    bytes: &Bytes,
+    subresource: &str,
+    validation: FieldValidation,
+) -> Result<Written, Status> {
+    if call.query.text("fieldManager").is_empty() {
+        return Err(Status::failure(422, "Invalid", "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch")
+            .cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager"));
+    }
+    let schema = schema(kind);
+    let decoded = decode_apply(&schema, bytes, validation)?;
+    call.warnings.extend(decoded.warnings);
+    let mut config = decoded.object;
+    metadata::place(kind, &mut config, &call.info.namespace)?;
+    let name = call.info.name.clone();
+    match metadata::text(&config, "name") {
+        "" => {
+            metadata::map(&mut config).insert("name".into(), json!(name));
+        }
+        own if own != name => {
+            return Err(Status::bad_request(format!("the name of the object ({own}) does not match the name on the URL ({name})")));
+        }
+        _ => {}
+    }
+    let (manager_name, force) = (manager_name(call)?, call.query.flag("force"));
+    let api_version = kind.api_version();
+    let manager = Manager {
+        name: &manager_name,
+        operation: Operation::Apply,
+        api_version: &api_version,
+        subresource,
+        time: Timestamp::now(),
+        reset_fields: reset_fields(kind, subresource),
+    };
+    let written = replace(server, call, kind, &name, subresource, Ownership::Applied, |old| {
+        let sent_version = config["metadata"].get("resourceVersion").cloned();
+        let mut new = managed::apply(&schema, Some(old), &config, &manager, force)?;
+        match sent_version {
+            Some(version) => metadata::map(&mut new).insert("resourceVersion".into(), version),
+            None => metadata::map(&mut new).remove("resourceVersion"),
+        };
+        Ok(new)
+    })
+    .await;
+    match written {
+        Err(status) if status.code == 404 && status.reason == "NotFound" && subresource.is_empty() => {
+            if !metadata::text(&config, "uid").is_empty() {
+                return Err(Status::conflict(&kind.group, &kind.plural, &name, "uid mismatch: the provided object specified uid, and no existing object was found"));
+            }
+            create_applied(server, call, kind, &config, &manager, force).await
+        }
+        other => other,
+    }
+}
+
+/// Server-side apply of what does not exist creates it, which needs the right to create.
+async fn create_applied(
+    server: &Arc<Server>,
+    call: &mut Call,
+    kind: &Arc<Kind>,
+    config: &Value,
+    manager: &Manager<'_>,
+    force: bool,
+) -> Result<Written, Status> {
+    let attributes =
+        pilothouse_access::authz::Attributes::resource(&call.user, "create", &kind.group, &kind.version, &kind.plural)
+            .namespace(&call.info.namespace)
+            .name(&call.info.name);
+    server.authorizer.check(&attributes)?;
+    dry_run(call)?;
+    let mut object = managed::apply(&schema(kind), None, config, manager, force)?;
+    metadata::map(&mut object).remove("resourceVersion");
+    let object = store_new(server, call, kind, object).await?;
+    Ok(Written { object, created: true })
+}

@@ -1,0 +1,219 @@
+//! Updating an object, through itself or through a subresource: the one way for PUT, PATCH and the server's own
+//! changes.
+//!
+//! Invariant: a write carries the revision it was computed from; whoever was faster makes it fail, never disappear.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use jiff::Timestamp;
+use pilothouse_access::admission::Operation as AdmissionOperation;
+use pilothouse_api::{Status, limits};
+use pilothouse_kinds::Kind;
+use pilothouse_schema::decode::decode;
+use pilothouse_schema::managed::{self, Manager, Operation};
+use pilothouse_storage::{Error as StoreError, Expect, Mutation, Obj};
+use serde_json::{Value, json};
+
+use super::create::{
+    admission_request, check_escalation, dry_run, durability, encoded, field_validation, manager_name, pretend, reset_fields, store_new,
+};
+use super::read::{key, newest, subject};
+use super::{metadata, render, schema, services};
+use crate::body::{self, Body};
+use crate::error::from_store;
+use crate::negotiate;
+use crate::server::{Answer, Call, Server};
+
+/// A change that does not depend on a revision is computed anew this often.
+const ATTEMPTS: usize = 6;
+
+/// How the managed fields come about.
+pub enum Ownership {
+    /// From what the write changed.
+    Update,
+    /// Server-side apply has written them.
+    Applied,
+}
+
+/// What a write leads to.
+pub struct Written {
+    pub object: Obj,
+    pub created: bool,
+}
+
+pub async fn update(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body, subresource: &str) -> Answer {
+    let wanted = negotiate::accept(&call.parts.headers)?;
+    let format = negotiate::body_format(&call.parts.headers)?;
+    let validation = field_validation(call)?;
+    let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
+    let decoded = decode(&schema(kind), &bytes, format, validation)?;
+    call.warnings.extend(decoded.warnings);
+    let mut sent = decoded.object;
+    metadata::place(kind, &mut sent, &call.info.namespace)?;
+    let name = call.info.name.clone();
+    match metadata::text(&sent, "name") {
+        "" => {
+            metadata::map(&mut sent).insert("name".into(), json!(name));
+        }
+        own if own != name => {
+            return Err(Status::bad_request(format!(
+                "the name of the object ({own}) does not match the name on the URL ({name})"
+            )));
+        }
+        _ => {}
+    }
+    let written = replace(server, call, kind, &name, subresource, Ownership::Update, |_| Ok(sent.clone())).await;
+    let written = match written {
+        Err(status) if status.code == 404 && subresource.is_empty() && kind.allows_create_on_update() => {
+            let may = status.reason == "NotFound" && metadata::text(&sent, "uid").is_empty();
+            if !may {
+                return Err(status);
+            }
+            metadata::map(&mut sent).remove("resourceVersion");
+            Written { object: store_new(server, call, kind, sent).await?, created: true }
+        }
+        other => other?,
+    };
+    let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
+    render::with(kind, &written.object, wanted, &call.query, status)
+}
+
+/// Computes the new state from the stored one and writes it. The new state's own resourceVersion and uid, if it
+/// carries them, must be the stored ones'; without a resourceVersion it is computed anew when somebody was faster.
+pub async fn replace(
+    server: &Arc<Server>,
+    call: &mut Call,
+    kind: &Arc<Kind>,
+    name: &str,
+    subresource: &str,
+    ownership: Ownership,
+    mut compute: impl FnMut(&Value) -> Result<Value, Status> + Send,
+) -> Result<Written, Status> {
+    let dry_run = dry_run(call)?;
+    let mut stored = newest(server, kind, &call.info.namespace, name).await?;
+    for attempt in 1.. {
+        let old = render::value(kind, &stored);
+        let new = compute(&old)?;
+        let version = metadata::text(&new, "resourceVersion").to_owned();
+        let conditional = !version.is_empty() && version != "0";
+        if conditional && version != stored.revision.to_string() {
+            return Err(Status::modified(&kind.group, &kind.plural, name));
+        }
+        if !conditional && subresource.is_empty() && !kind.allows_unconditional_update() && version.is_empty() {
+            let error = pilothouse_api::field::Error::invalid(
+                pilothouse_api::field::Path::new("metadata.resourceVersion"),
+                0,
+                "must be specified for an update",
+            );
+            return Err(Status::invalid(&kind.group, &kind.kind, name, &vec![error]));
+        }
+        let uid = metadata::text(&new, "uid");
+        if !uid.is_empty() && uid != metadata::text(&old, "uid") {
+            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", metadata::text(&old, "uid"));
+            return Err(Status::conflict(&kind.group, &kind.plural, name, &why));
+        }
+        match write(server, call, kind, &stored, (&old, new), subresource, &ownership, dry_run).await {
+            Err(StoreOr::Store(StoreError::Conflict { .. })) if !conditional && attempt < ATTEMPTS => {
+                stored = newest(server, kind, &call.info.namespace, name).await?;
+            }
+            Err(StoreOr::Store(error)) => return Err(from_store(error, subject(kind, name))),
+            Err(StoreOr::Status(status)) => return Err(status),
+            Ok(object) => return Ok(Written { object, created: false }),
+        }
+    }
+    unreachable!("the loop ends with its last attempt")
+}
+
+enum StoreOr {
+    Store(StoreError),
+    Status(Status),
+}
+
+impl From<Status> for StoreOr {
+    fn from(status: Status) -> Self {
+        Self::Status(status)
+    }
+}
+
+async fn write(
+    server: &Arc<Server>,
+    call: &mut Call,
+    kind: &Arc<Kind>,
+    stored: &Obj,
+    (old, mut new): (&Value, Value),
+    subresource: &str,
+    ownership: &Ownership,
+    dry_run: bool,
+) -> Result<Obj, StoreOr> {
+    let name = stored.key.name.to_string();
+    let sent_managed = new["metadata"].get("managedFields").cloned();
+    kind.default(&mut new);
+    kind.prepare_update(&mut new, old, subresource);
+    if let Some(managed) = sent_managed {
+        metadata::map(&mut new).insert("managedFields".into(), managed);
+    }
+    metadata::map(&mut new).insert("resourceVersion".into(), json!(stored.revision.to_string()));
+    let mut request = admission_request(call, kind, AdmissionOperation::Update, subresource, &name);
+    request.dry_run = dry_run;
+    request.old = Some(Arc::new(old.clone()));
+    request.object = Some(new);
+    server.admission.admit(&mut request)?;
+    let mut new = request.object.take().unwrap_or_default();
+    kind.default(&mut new);
+    let companions = if subresource.is_empty() {
+        services::allocate(server, kind, &mut new, Some(old), dry_run)?
+    } else {
+        Vec::new()
+    };
+    let errors = kind.validate_update(&new, old, subresource);
+    if !errors.is_empty() {
+        return Err(Status::invalid(&kind.group, &kind.kind, &name, &errors).into());
+    }
+    request.object = Some(new);
+    server.admission.validate(&mut request)?;
+    call.warnings.append(&mut request.warnings);
+    let mut new = request.object.take().unwrap_or_default();
+    if subresource.is_empty() {
+        check_escalation(server, call, kind, &new, Some(old))?;
+    }
+    if matches!(ownership, Ownership::Update) {
+        let manager_name = manager_name(call)?;
+        let manager = Manager {
+            name: &manager_name,
+            operation: Operation::Update,
+            api_version: &kind.api_version(),
+            subresource,
+            time: Timestamp::now(),
+            reset_fields: reset_fields(kind, subresource),
+        };
+        managed::update(&schema(kind), Some(old), &mut new, &manager);
+    }
+    // A write that changes nothing is none: no revision, no event.
+    if managed::same_but_times(old, &new) {
+        return Ok(Arc::clone(stored));
+    }
+    let key = key(kind, &call.info.namespace, &name);
+    let ended = metadata::is_deleting(&new) && super::delete::may_go(kind, &new);
+    let bytes = encoded(kind, new)?;
+    if dry_run {
+        return Ok(pretend(key, &bytes, stored.revision)?);
+    }
+    let expect = Expect::Revision(stored.revision);
+    let mut mutation = if ended {
+        Mutation::delete(key, expect, bytes, call.user.name.as_str())
+    } else {
+        Mutation::update(key, expect, bytes, call.user.name.as_str())
+    };
+    mutation.durability = durability(kind);
+    let mut unit = companions;
+    if ended {
+        unit.extend(services::release(server, kind, old));
+    }
+    if unit.is_empty() {
+        return server.store.write(mutation).await.map_err(StoreOr::Store);
+    }
+    unit.insert(0, mutation);
+    let all = server.store.write_all(unit).await.map_err(StoreOr::Store)?;
+    all.into_iter().next().ok_or_else(|| StoreOr::Status(Status::internal("a unit came back empty")))
+}

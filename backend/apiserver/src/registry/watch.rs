@@ -1,0 +1,272 @@
+//! Watches: what is there, then every change, in order, without a gap.
+//! Source: <https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes>
+//!
+//! Invariants: a watcher sees an object appear when it starts to match and disappear when it ceases to; a watcher that
+//! cannot keep up is told 410 and ended, never given a gap.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use pilothouse_api::Status;
+use pilothouse_kinds::Kind;
+use pilothouse_storage::{Entry, Error as StoreError, Event, EventKind, Obj, WatchItem, Watcher};
+use serde_json::{Value, json};
+use tokio::time::{Instant, sleep_until};
+
+use super::list::Selection;
+use super::{read, render};
+use crate::body::{self, BoxError};
+use crate::error::from_store;
+use crate::negotiate::{self, Media, Shape, Wanted};
+use crate::server::{Answer, Call, Query, Server, ok};
+
+/// Watches without a timeout of their own end after this long, spread so that they do not come back at once.
+const SHORTEST: u64 = 30 * 60;
+const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+/// Bytes gathered into one write while more events are at hand.
+const GATHER_BYTES: usize = 32 * 1024;
+
+/// Turns events into lines of the shape the client asked for.
+struct Lines {
+    kind: Arc<Kind>,
+    selection: Selection,
+    wanted: Wanted,
+    query: Query,
+    headed: bool,
+}
+
+impl Lines {
+    fn plain(&self, entry: &Entry) -> bool {
+        self.wanted.shape == Shape::Object && render::is_plain(&self.kind, entry)
+    }
+
+    fn shaped(&mut self, event: &str, entry: &Entry) -> Bytes {
+        let value = render::value(&self.kind, entry);
+        self.shaped_value(event, value)
+    }
+
+    fn shaped_value(&mut self, event: &str, value: Value) -> Bytes {
+        let object = match self.wanted.shape {
+            Shape::Object => value,
+            Shape::Table { version } => {
+                let metadata = json!({"resourceVersion": value["metadata"]["resourceVersion"]});
+                let headed = !std::mem::replace(&mut self.headed, true);
+                render::table(&self.kind, version, &[value], &self.query, metadata, headed)
+            }
+            Shape::PartialObjectMetadata | Shape::PartialObjectMetadataList => render::partial(value),
+        };
+        line(event, &object)
+    }
+
+    /// An object that was there before the watch began.
+    fn initial(&mut self, entry: &Entry) -> Bytes {
+        if self.plain(entry) {
+            let mut line = Vec::with_capacity(entry.bytes.len() + 32);
+            line.extend_from_slice(br#"{"type":"ADDED","object":"#);
+            line.extend_from_slice(&entry.bytes);
+            line.extend_from_slice(b"}\n");
+            return line.into();
+        }
+        self.shaped("ADDED", entry)
+    }
+
+    /// The line of a change, if this watcher sees it.
+    fn event(&mut self, event: &Event) -> Option<Bytes> {
+        let everything = self.selection.is_everything();
+        let is = everything || self.selection.matches(&event.object);
+        let was = match &event.previous {
+            Some(previous) => everything || self.selection.matches(previous),
+            None => event.kind == EventKind::Deleted && is,
+        };
+        let seen = match (event.kind, was, is) {
+            (EventKind::Deleted, true, _) => EventKind::Deleted,
+            (EventKind::Deleted, false, true) if event.previous.is_none() => EventKind::Deleted,
+            (EventKind::Deleted, ..) => return None,
+            (_, true, true) if event.kind == EventKind::Modified => EventKind::Modified,
+            (_, true, true) | (_, false, true) => EventKind::Added,
+            (_, true, false) => EventKind::Deleted,
+            (_, false, false) => return None,
+        };
+        if self.plain(&event.object) {
+            return Some(match seen {
+                EventKind::Added => event.json_line_added(),
+                EventKind::Modified => event.json_line(),
+                EventKind::Deleted => event.json_line_deleted(),
+            });
+        }
+        if seen == EventKind::Deleted && event.kind != EventKind::Deleted {
+            // The last state that matched, at the revision that took it away.
+            let last = event.previous.as_ref().unwrap_or(&event.object);
+            let mut value = render::value(&self.kind, last);
+            value["metadata"]["resourceVersion"] = json!(event.revision.to_string());
+            return Some(self.shaped_value("DELETED", value));
+        }
+        Some(self.shaped(seen.as_str(), &event.object))
+    }
+
+    fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
+        let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
+        if initial_end {
+            metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
+        }
+        let object = match self.wanted.shape {
+            Shape::Object => json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata}),
+            Shape::Table { version } => {
+                json!({"kind": "Table", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata,
+                       "columnDefinitions": [], "rows": []})
+            }
+            _ => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
+        };
+        line("BOOKMARK", &object)
+    }
+}
+
+fn line(event: &str, object: &Value) -> Bytes {
+    format!("{{\"type\":\"{event}\",\"object\":{object}}}\n").into()
+}
+
+fn error_line(status: &Status) -> Bytes {
+    line("ERROR", &json!(status))
+}
+
+fn gone() -> Status {
+    Status::expired("The resourceVersion for the provided watch is too old.")
+}
+
+/// Where a watch begins.
+struct Start {
+    watcher: Watcher,
+    initial: Vec<Obj>,
+    /// A bookmark that says that all initial events have been sent.
+    end_bookmark: bool,
+}
+
+async fn start(server: &Server, call: &Call, kind: &Kind, selection: &Selection) -> Result<Start, Status> {
+    let version = call.query.text("resourceVersion");
+    let initial_asked = call.query.get("sendInitialEvents").map(|_| call.query.flag("sendInitialEvents"));
+    let rule = call.query.text("resourceVersionMatch");
+    match (initial_asked, rule) {
+        (Some(_), "NotOlderThan") | (None, "") => {}
+        (Some(_), _) => {
+            return Err(invalid_options("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+        }
+        (None, _) => {
+            return Err(invalid_options("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+        }
+    }
+    let subject = read::subject(kind, "");
+    let with_state = initial_asked.unwrap_or(matches!(version, "" | "0"));
+    read::wait_for_version(server, version, subject).await?;
+    let scope = |from: u64| {
+        server
+            .store
+            .watch(&kind.storage, selection.namespace.as_deref(), selection.name.as_deref(), from)
+            .map_err(|error| match error {
+                StoreError::Compacted { .. } => gone(),
+                error => from_store(error, subject),
+            })
+    };
+    if !with_state {
+        let from = match version {
+            "" | "0" => server.store.revision(),
+            text => read::parse_version(text)?,
+        };
+        return Ok(Start { watcher: scope(from)?, initial: Vec::new(), end_bookmark: false });
+    }
+    let view = server.store.view(&kind.storage);
+    let initial = view.iter(selection.namespace.as_deref(), None).filter(|o| selection.matches(o)).cloned().collect();
+    Ok(Start { watcher: scope(view.revision)?, initial, end_bookmark: initial_asked == Some(true) })
+}
+
+fn invalid_options(text: &str) -> Status {
+    Status::failure(422, "Invalid", format!("ListOptions.meta.k8s.io \"\" is invalid: {text}"))
+}
+
+/// Counts a watch for as long as it is open.
+struct Counted(Arc<Server>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.metrics.watches.dec();
+    }
+}
+
+pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answer {
+    let mut wanted = negotiate::accept(&call.parts.headers)?;
+    // Streams are JSON, whatever else was asked for.
+    wanted.media = Media::Json;
+    let mut selection = Selection::new(call, kind)?;
+    if selection.name.is_none() && !call.info.name.is_empty() {
+        selection.name = Some(call.info.name.clone());
+    }
+    let timeout = match call.query.number::<u64>("timeoutSeconds")? {
+        Some(seconds) if seconds > 0 => seconds,
+        _ => SHORTEST + rand::random::<u64>() % SHORTEST,
+    };
+    let deadline = Instant::now() + Duration::from_secs(timeout.min(24 * 3600));
+    let bookmarks = call.query.flag("allowWatchBookmarks");
+    let begun = match start(server, call, kind, &selection).await {
+        Ok(begun) => begun,
+        // A watch from too long ago is a stream with one error in it, as upstream's.
+        Err(status) if status.code == 410 => return Ok(ok("application/json", body::full(error_line(&status)))),
+        Err(status) => return Err(status),
+    };
+    let mut lines = Lines { kind: Arc::clone(kind), selection, wanted, query: call.query.clone(), headed: false };
+    server.metrics.watches.inc();
+    let counted = Counted(Arc::clone(server));
+    let shutdown = server.shutdown.clone();
+    let Start { mut watcher, initial, end_bookmark } = begun;
+    let stream = async_stream::stream! {
+        let server = &counted.0;
+        let mut out: Vec<u8> = Vec::new();
+        let mut initial: VecDeque<Obj> = initial.into();
+        while let Some(object) = initial.pop_front() {
+            out.extend_from_slice(&lines.initial(&object));
+            if out.len() >= GATHER_BYTES {
+                yield Ok::<Bytes, BoxError>(std::mem::take(&mut out).into());
+            }
+        }
+        if end_bookmark && bookmarks {
+            out.extend_from_slice(&lines.bookmark(watcher.revision(), true));
+        }
+        if !out.is_empty() {
+            yield Ok(std::mem::take(&mut out).into());
+        }
+        let mut next_bookmark = Instant::now() + BOOKMARK_EVERY;
+        loop {
+            let item = tokio::select! {
+                biased;
+                item = watcher.next() => item,
+                () = sleep_until(next_bookmark), if bookmarks => {
+                    next_bookmark = Instant::now() + BOOKMARK_EVERY;
+                    yield Ok(lines.bookmark(watcher.revision(), false));
+                    continue;
+                }
+                () = sleep_until(deadline) => {
+                    if bookmarks {
+                        yield Ok(lines.bookmark(watcher.revision(), false));
+                    }
+                    break;
+                }
+                () = shutdown.cancelled() => break,
+            };
+            match item {
+                WatchItem::Event(event) => {
+                    if let Some(line) = lines.event(&event) {
+                        server.metrics.watch_events.inc();
+                        yield Ok(line);
+                    }
+                }
+                WatchItem::Progress(_) => {}
+                WatchItem::Gone => {
+                    yield Ok(error_line(&gone()));
+                    break;
+                }
+                WatchItem::Closed => break,
+            }
+        }
+    };
+    Ok(ok("application/json", body::stream(stream)))
+}

@@ -1,0 +1,308 @@
+//! The API server: what it is made of, and the way of a request through it.
+//!
+//! Invariants: every request, from the socket or from in process, takes the same way (authenticate → limit → authorize
+//! → dispatch); a panic in a handler is a 500 of that request and nothing else.
+
+use std::net::IpAddr;
+use std::panic::AssertUnwindSafe;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use futures::FutureExt;
+use http::{HeaderValue, Request, Response, StatusCode};
+use pilothouse_access::admission::Admission;
+use pilothouse_access::authn::{Authenticator, impersonate};
+use pilothouse_access::authz::{Attributes, Authorizer};
+use pilothouse_access::session::Sessions;
+use pilothouse_access::tokens::ServiceAccountTokens;
+use pilothouse_access::{Reader, UserInfo};
+use pilothouse_api::Status;
+use pilothouse_storage::Store;
+use pilothouse_tunnel::Tunnels;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, warn};
+
+use crate::body::Body;
+use crate::fairness::Fairness;
+use crate::metrics::Metrics;
+use crate::registry::{self, Kinds};
+use crate::request::RequestInfo;
+use crate::{discovery, error as errors, openapi, paths, subresources};
+
+/// A request slower than this is logged (watches and streams apart).
+const SLOW: std::time::Duration = std::time::Duration::from_secs(1);
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The address and port under which pods and nodes reach this backend.
+    pub advertise: Option<(IpAddr, u16)>,
+    pub service_cidr: ipnet::Ipv4Net,
+    pub cluster_domain: String,
+    /// The dashboard's built files.
+    pub dashboard: Option<PathBuf>,
+}
+
+/// What TLS learned of the client: put into a request's extensions by the door.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    pub certificate: Option<Arc<[u8]>>,
+    pub address: Option<IpAddr>,
+}
+
+/// Marks a request of this process's own components; it is already known who asks.
+#[derive(Clone, Debug)]
+pub struct InProcess(pub Arc<UserInfo>);
+
+/// Everything a handler may use.
+pub struct Server {
+    pub store: Store,
+    pub kinds: Kinds,
+    pub reader: Arc<dyn Reader>,
+    pub authenticator: Authenticator,
+    pub authorizer: Arc<Authorizer>,
+    pub admission: Admission,
+    pub sessions: Arc<Sessions>,
+    pub tokens: Arc<ServiceAccountTokens>,
+    pub tunnels: Tunnels,
+    pub config: Config,
+    pub openapi: openapi::Documents,
+    pub fairness: Fairness,
+    pub metrics: Metrics,
+    /// Set once bootstrap is through: before that `/readyz` says no.
+    pub ready: AtomicBool,
+    pub shutdown: CancellationToken,
+}
+
+/// A cheap handle on the server; the `tower::Service` of both doors.
+#[derive(Clone)]
+pub struct ApiServer(pub Arc<Server>);
+
+/// One request as handlers see it.
+pub struct Call {
+    pub info: RequestInfo,
+    pub user: Arc<UserInfo>,
+    pub parts: http::request::Parts,
+    pub query: Query,
+    pub warnings: Vec<String>,
+}
+
+/// The query's parameters, decoded.
+#[derive(Clone, Debug, Default)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    pub fn parse(text: &str) -> Self {
+        Self(form_urlencoded::parse(text.as_bytes()).into_owned().collect())
+    }
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+    pub fn text(&self, name: &str) -> &str {
+        self.get(name).unwrap_or_default()
+    }
+    pub fn flag(&self, name: &str) -> bool {
+        self.get(name).is_some_and(crate::request::is_true)
+    }
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.0.iter().filter(move |(key, _)| key == name).map(|(_, value)| value.as_str())
+    }
+    /// A number, when the parameter is there and not empty.
+    ///
+    /// # Errors
+    /// 400 for what is no number.
+    pub fn number<N: std::str::FromStr>(&self, name: &str) -> Result<Option<N>, Status> {
+        match self.text(name) {
+            "" => Ok(None),
+            text => text.parse().map(Some).map_err(|_| {
+                Status::bad_request(format!("strconv.ParseInt: parsing {text:?}: invalid syntax (parameter {name})"))
+            }),
+        }
+    }
+}
+
+pub type Answer = Result<Response<Body>, Status>;
+
+impl ApiServer {
+    /// The whole way of a request. Never fails: what goes wrong is a `Status`.
+    pub async fn handle(&self, request: Request<Body>) -> Response<Body> {
+        let begun = Instant::now();
+        let info = RequestInfo::new(request.method(), request.uri().path(), request.uri().query().unwrap_or_default());
+        let (verb, path) = (info.verb.clone(), info.path.clone());
+        let long = matches!(verb.as_str(), "watch" | "connect") || !info.rest.is_empty() || is_stream(&info);
+        let labels = self.0.metrics.labels(&info);
+        let answer = AssertUnwindSafe(self.answer(request, info)).catch_unwind().await;
+        let response = match answer {
+            Ok(Ok(response)) => response,
+            Ok(Err(status)) => {
+                if status.code >= 500 {
+                    warn!(verb, path, code = status.code, message = status.message, "request failed");
+                }
+                errors::response(&status)
+            }
+            Err(panic) => {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .cloned()
+                    .or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+                    .unwrap_or_default();
+                error!(verb, path, panic = text, "a handler panicked");
+                errors::response(&Status::internal("this request triggered a panic; see the server's log"))
+            }
+        };
+        let took = begun.elapsed();
+        if took > SLOW && !long {
+            warn!(verb, path, code = response.status().as_u16(), seconds = took.as_secs_f32(), "slow request");
+        }
+        self.0.metrics.observe(labels, response.status(), took);
+        response
+    }
+
+    async fn answer(&self, request: Request<Body>, info: RequestInfo) -> Answer {
+        let (mut parts, body) = request.into_parts();
+        if let Some(response) = paths::public(&self.0, &info, &parts).await {
+            return response;
+        }
+        if info.path.starts_with("/auth/") {
+            return paths::session(&self.0, &parts, body).await;
+        }
+        let user = match parts.extensions.get::<InProcess>() {
+            Some(InProcess(user)) => Arc::clone(user),
+            None => self.authenticate(&parts)?,
+        };
+        let query = Query::parse(parts.uri.query().unwrap_or_default());
+        let _turn = self.0.fairness.turn(&user, &info).await?;
+        authorize(&self.0.authorizer, &user, &info)?;
+        let upgrade = parts.extensions.remove::<crate::door::UpgradeSlot>();
+        let mut call = Call { info, user, parts, query, warnings: Vec::new() };
+        let mut response = dispatch(&self.0, &mut call, body, upgrade).await?;
+        for warning in &call.warnings {
+            let text: String = warning.chars().filter(|c| !c.is_control()).collect::<String>().replace('"', "\\\"");
+            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
+                response.headers_mut().append(http::header::WARNING, value);
+            }
+        }
+        Ok(response)
+    }
+
+    fn authenticate(&self, parts: &http::request::Parts) -> Result<Arc<UserInfo>, Status> {
+        let certificate = parts.extensions.get::<Peer>().and_then(|peer| peer.certificate.as_deref());
+        let identity = self.0.authenticator.authenticate(&parts.method, &parts.headers, certificate)?;
+        let user = impersonate(&self.0.authorizer, &identity.user, &parts.headers)?.unwrap_or(identity.user);
+        Ok(Arc::new(user))
+    }
+}
+
+fn is_stream(info: &RequestInfo) -> bool {
+    matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy")
+}
+
+fn authorize(authorizer: &Authorizer, user: &UserInfo, info: &RequestInfo) -> Result<(), Status> {
+    let attributes = if info.is_resource {
+        let verb = if is_stream(info) && info.subresource != "log" { connect_verb(info) } else { &info.verb };
+        Attributes::resource(user, verb, &info.group, &info.version, &info.resource)
+            .subresource(&info.subresource)
+            .namespace(&info.namespace)
+            .name(&info.name)
+    } else {
+        Attributes::path(user, &info.verb, &info.path)
+    };
+    authorizer.check(&attributes)
+}
+
+/// exec, attach and portforward over WebSocket arrive as GET, yet give the power of a create.
+fn connect_verb(info: &RequestInfo) -> &str {
+    if info.verb == "get" && matches!(info.subresource.as_str(), "exec" | "attach" | "portforward") {
+        "create"
+    } else {
+        &info.verb
+    }
+}
+
+async fn dispatch(
+    server: &Arc<Server>,
+    call: &mut Call,
+    body: Body,
+    upgrade: Option<crate::door::UpgradeSlot>,
+) -> Answer {
+    if !call.info.is_resource {
+        return match paths::known(server, call).await {
+            Some(answer) => answer,
+            None => match discovery::answer(server, call).or_else(|| openapi::answer(server, call)) {
+                Some(answer) => answer,
+                None => Err(Status::unknown_path()),
+            },
+        };
+    }
+    let info = &call.info;
+    let Some(kind) = server.kinds.get(&info.group, &info.version, &info.resource) else {
+        return Err(Status::unknown_path());
+    };
+    if kind.namespaced && info.namespace.is_empty() && (!info.name.is_empty() || info.verb == "create") {
+        let searched_all = matches!(info.verb.as_str(), "list" | "watch" | "deletecollection");
+        if !searched_all {
+            return Err(Status::unknown_path());
+        }
+    }
+    if !kind.namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
+        return Err(Status::unknown_path());
+    }
+    if info.subresource.is_empty() {
+        registry::answer(server, call, &kind, body).await
+    } else {
+        subresources::answer(server, call, &kind, body, upgrade).await
+    }
+}
+
+impl tower::Service<Request<Body>> for ApiServer {
+    type Response = Response<Body>;
+    type Error = std::convert::Infallible;
+    type Future = futures::future::BoxFuture<'static, Result<Response<Body>, Self::Error>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let server = self.clone();
+        Box::pin(async move { Ok(server.handle(request).await) })
+    }
+}
+
+impl ApiServer {
+    /// The in-process door: a client that acts as `user`, through the same way as everybody, without a socket.
+    pub fn client(&self, user: UserInfo) -> kube::Client {
+        let (server, user) = (self.clone(), Arc::new(user));
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+            let (server, user) = (server.clone(), Arc::clone(&user));
+            async move {
+                let mut request = request.map(crate::body::boxed);
+                request.extensions_mut().insert(InProcess(user));
+                Ok::<_, std::convert::Infallible>(server.handle(request).await)
+            }
+        });
+        kube::Client::new(service, "default")
+    }
+
+    /// The client of a component by the name of its ServiceAccount in kube-system.
+    pub fn client_for(&self, service_account: &str) -> kube::Client {
+        self.client(UserInfo::service_account("kube-system", service_account, ""))
+    }
+
+    pub fn is_ready(&self) -> bool {
+        self.0.ready.load(Ordering::Relaxed)
+    }
+}
+
+/// 200 with a body.
+pub fn ok(content_type: &'static str, body: Body) -> Response<Body> {
+    with_status(StatusCode::OK, content_type, body)
+}
+
+pub fn with_status(status: StatusCode, content_type: &'static str, body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    response.headers_mut().insert(http::header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,70 @@
+//! What lies below a resource: the parts of an object with rights of their own, actions, and streams to its node.
+
+mod binding;
+mod eviction;
+mod reviews;
+mod scale;
+mod streams;
+mod token;
+
+use std::sync::Arc;
+
+use pilothouse_api::{Status, limits};
+use pilothouse_kinds::Kind;
+use serde_json::Value;
+
+use crate::body::{self, Body};
+use crate::door::UpgradeSlot;
+use crate::negotiate;
+use crate::registry::{create, patch, read, render, update};
+use crate::server::{Answer, Call, Server};
+
+pub use reviews::answer as review;
+
+/// Answers a request about a subresource.
+pub async fn answer(
+    server: &Arc<Server>,
+    call: &mut Call,
+    kind: &Arc<Kind>,
+    body: Body,
+    upgrade: Option<UpgradeSlot>,
+) -> Answer {
+    let name = call.info.subresource.clone();
+    let verb = call.info.verb.clone();
+    let Some(sub) = kind.subresource(&name) else { return Err(Status::unknown_path()) };
+    let offered = sub.verbs.iter().any(|offered| *offered == verb) || name == "proxy";
+    if !offered {
+        return Err(Status::method_not_supported(&kind.group, &kind.plural, &verb));
+    }
+    match (name.as_str(), verb.as_str()) {
+        ("scale", _) => scale::answer(server, call, kind, body).await,
+        ("binding", _) => binding::bind(server, call, kind, body).await,
+        ("eviction", _) => eviction::evict(server, call, kind, body).await,
+        ("token", _) => token::request(server, call, body).await,
+        ("log", _) => streams::log(server, call, kind).await,
+        ("exec" | "attach" | "portforward", _) => streams::connect(server, call, kind, upgrade).await,
+        ("proxy", _) => streams::proxy(server, call, kind, body, upgrade).await,
+        (_, "get") => read::get(server, call, kind).await,
+        (_, "update") => update::update(server, call, kind, body, &name).await,
+        (_, "patch") => patch::patch(server, call, kind, body, &name).await,
+        _ => Err(Status::method_not_supported(&kind.group, &kind.plural, &verb)),
+    }
+}
+
+/// The JSON (or YAML) body of an action, checked against the schema of its kind.
+async fn decoded(call: &mut Call, body: Body, group: &str, version: &str, kind: &str) -> Result<Value, Status> {
+    let format = negotiate::body_format(&call.parts.headers)?;
+    let validation = create::field_validation(call)?;
+    let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
+    let schema = pilothouse_schema::builtin().gvk(group, version, kind).ok_or_else(|| {
+        Status::internal(format!("the schema of {group}/{version} {kind} is missing"))
+    })?;
+    let decoded = pilothouse_schema::decode::decode(schema, &bytes, format, validation)?;
+    call.warnings.extend(decoded.warnings);
+    Ok(decoded.object)
+}
+
+/// Answers with an object that is not stored.
+fn shown(call: &Call, kind: &Kind, value: Value, status: http::StatusCode) -> Answer {
+    render::encoded(kind, value, negotiate::accept(&call.parts.headers)?, &call.query, status)
+}
