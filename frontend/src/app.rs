@@ -64,11 +64,21 @@ impl App {
     }
 
     pub fn go(&self, route: Route) {
-        browser::push(&route.href());
+        self.follow(&route.href());
+    }
+
+    /// Goes to an address of ours, query included; false for any other.
+    pub fn follow(&self, address: &str) -> bool {
+        let route = Route::parse(address.split('?').next().unwrap_or_default());
+        if matches!(route, Route::Unknown(_)) {
+            return false;
+        }
+        browser::push(address);
         self.nav_open.set(false);
         if self.route.with_untracked(|here| *here != route) {
             self.route.set(route);
         }
+        true
     }
 
     pub fn user(&self) -> User {
@@ -181,13 +191,7 @@ pub fn Dashboard() -> impl IntoView {
     browser::on_window("popstate", move |_| app.route.set(Route::parse(&browser::path())));
     browser::on_window("online", move |_| links.wake());
     browser::on_window("focus", move |_| links.wake());
-    browser::on_link(move |path| match Route::parse(path) {
-        Route::Unknown(_) => false,
-        route => {
-            app.go(route);
-            true
-        }
-    });
+    browser::on_link(move |address| app.follow(address));
     browser::on_key(move |event| {
         if (event.ctrl_key() || event.meta_key()) && event.key().eq_ignore_ascii_case("k") {
             event.prevent_default();
@@ -228,6 +232,7 @@ fn Page() -> impl IntoView {
     view! {
         {move || {
             app.remount.track();
+            browser::scroll_to_top();
             match shown.get() {
                 Route::Overview => pages::overview::overview().into_any(),
                 Route::Deploy => pages::deploy::deploy().into_any(),

@@ -70,7 +70,7 @@ pub fn on_key(mut action: impl FnMut(KeyboardEvent) + 'static) {
     on_window("keydown", move |event| action(event.unchecked_into()));
 }
 
-/// Calls `follow` with the path of a plain click on a link of ours; when it takes the path, the browser does not.
+/// Calls `follow` with the address of a plain click on a link of ours; when it takes the path, the browser does not.
 pub fn on_link(mut follow: impl FnMut(&str) -> bool + 'static) {
     on_window("click", move |event| {
         let mouse: &MouseEvent = event.unchecked_ref();
@@ -130,6 +130,13 @@ pub fn is_typing() -> bool {
 pub fn focus(id: &str) {
     if let Some(element) = document().and_then(|document| document.get_element_by_id(id)).and_then(|e| e.dyn_into::<HtmlElement>().ok()) {
         let _ = element.focus();
+    }
+}
+
+/// A new page begins at its top.
+pub fn scroll_to_top() {
+    if let Some(main) = document().and_then(|document| document.get_element_by_id("main")) {
+        main.set_scroll_top(0);
     }
 }
 

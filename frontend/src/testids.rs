@@ -7,7 +7,7 @@
 //! Lists: `table` `row` (with `data-name`) `filter` `row-count` `columns` `bulk-delete`.
 //! Objects: `health` `tab-summary` `tab-yaml` `tab-events` `tab-pods` `tab-revisions` `tab-logs` `tab-terminal`
 //! `delete` `delete-confirm` `events` `problem`.
-//! YAML: `yaml-editor` `yaml-content` `yaml-edit` `yaml-review` `yaml-save` `yaml-cancel` `yaml-error` `diff` `diff-none`.
+//! YAML: `yaml-editor` `yaml-content` `yaml-edit` `yaml-review` `yaml-save` `yaml-cancel` `yaml-error` `yaml-notice` `diff` `diff-none`.
 //! Deploy: `deploy-image` `deploy-name` `deploy-namespace` `deploy-replicas` `deploy-port-N` `deploy-port-add`
 //! `deploy-expose` `deploy-env-name-N` `deploy-env-value-N` `deploy-env-add` `deploy-cpu-request` `deploy-cpu-limit`
 //! `deploy-memory-request` `deploy-memory-limit` `deploy-submit` `deploy-error` `deploy-yaml`.

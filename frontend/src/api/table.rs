@@ -22,7 +22,7 @@ pub struct Column {
 impl Column {
     /// Ages are computed from the creation time here, so that they go on counting.
     pub fn is_age(&self) -> bool {
-        self.name.eq_ignore_ascii_case("age")
+        self.name.eq_ignore_ascii_case("age") || self.name == "Last Seen"
     }
 }
 
@@ -48,7 +48,7 @@ pub struct Row {
     pub namespace: Box<str>,
     pub name: Box<str>,
     pub uid: Box<str>,
-    /// Seconds since 1970.
+    /// Seconds since 1970; of events the last time they happened.
     pub created: i64,
     pub deleting: bool,
     pub labels: Box<[(Box<str>, Box<str>)]>,
@@ -79,10 +79,20 @@ struct WireRow {
     object: Option<WireObject>,
 }
 
+/// The times are those of events, which are asked for whole.
 #[derive(Deserialize, Default)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 struct WireObject {
     metadata: WireMeta,
+    last_timestamp: Option<String>,
+    event_time: Option<String>,
+    series: Option<WireSeries>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct WireSeries {
+    last_observed_time: Option<String>,
 }
 
 /// Only what rows need: managed fields and annotations are skipped without being built.
@@ -100,7 +110,10 @@ struct WireMeta {
 
 impl WireRow {
     fn into_row(self) -> (Key, Arc<Row>, String) {
-        let meta = self.object.unwrap_or_default().metadata;
+        let object = self.object.unwrap_or_default();
+        let meta = object.metadata;
+        let seen = object.series.and_then(|series| series.last_observed_time).or(object.last_timestamp).or(object.event_time);
+        let created = seen.or(meta.creation_timestamp);
         let cells = self.cells.into_iter().map(|cell| match cell {
             Value::Null => Cell::Empty,
             Value::String(text) => Cell::Text(text.into()),
@@ -110,7 +123,7 @@ impl WireRow {
         });
         let row = Row {
             cells: cells.collect(),
-            created: meta.creation_timestamp.as_deref().and_then(time::parse).unwrap_or_default(),
+            created: created.as_deref().and_then(time::parse).unwrap_or_default(),
             deleting: meta.deletion_timestamp.is_some(),
             labels: meta.labels.unwrap_or_default().into_iter().collect(),
             uid: meta.uid,

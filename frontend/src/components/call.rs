@@ -23,8 +23,11 @@ pub fn code(text: String) -> impl IntoView {
 
 /// Folded away until asked for.
 pub fn call_details(calls: Vec<Call>) -> impl IntoView {
-    let count = calls.len();
-    let title = if count == 1 { "API call".to_owned() } else { format!("{count} API calls") };
+    let title = if calls.len() == 1 { "API call".to_owned() } else { format!("{} API calls", calls.len()) };
+    details(title, calls)
+}
+
+fn details(title: String, calls: Vec<Call>) -> impl IntoView {
     let all = calls.into_iter().map(one).collect_view();
     view! { <details class="calls" data-testid="api-call"><summary>{title}</summary>{all}</details> }
 }
@@ -53,7 +56,7 @@ pub fn CallLog() -> impl IntoView {
                 <li>
                     <div class="call-row">{state(tone, word)}<code>{record.call.method.word()}" "{path}</code><span class="dim">{record.took_ms}" ms · "{move || time::span(app.now.get() - at)}" ago"</span></div>
                     {(!record.message.is_empty()).then(|| view! { <p class="dim">{record.message}</p> })}
-                    {call_details(vec![record.call])}
+                    {details("Details".into(), vec![record.call])}
                 </li>
             }
         };

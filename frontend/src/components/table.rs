@@ -50,9 +50,11 @@ impl Model {
                 columns.set(new);
             }
         };
-        let query = Query { accept: ACCEPT, ..query }.with("includeObject", "Metadata");
+        // Events are shown by when they last happened, which their metadata does not tell.
+        let events = resource.kind == "Event";
+        let query = Query { accept: ACCEPT, ..query }.with("includeObject", if events { "Object" } else { "Metadata" });
         let rows = Live::start(query, Tables { on_columns });
-        let (filter, order) = (RwSignal::new(String::new()), RwSignal::new(None));
+        let (filter, order) = (RwSignal::new(String::new()), RwSignal::new(events.then_some(Order { by: By::Column(0), descending: false })));
         let shown = Memo::new_with_compare(
             move |_| {
                 let (filter, order) = (Filter::parse(&filter.get()), order.get());
@@ -128,8 +130,12 @@ pub fn ResourceTable(model: Model, #[prop(optional)] select: bool, #[prop(option
         }
     };
     Effect::new(move || {
-        if scroller.get().is_some() {
+        if let Some(element) = scroller.get() {
             measure();
+            // The keys work at once in a list's page, unless something is being typed.
+            if select && !crate::browser::is_typing() {
+                let _ = element.focus();
+            }
         }
     });
     let resized = window_event_listener(leptos::ev::resize, move |_| measure());
@@ -281,7 +287,9 @@ fn cell(row: &Arc<Row>, index: usize, column: &Column, first: bool, model: Model
     let app = app();
     if column.is_age() && row.created > 0 {
         let created = row.created;
-        return view! { <span class="cell num dim" role="gridcell">{move || time::span(app.now.get() - created)}</span> }.into_any();
+        let counting = move || time::span(app.now.get() - created);
+        let text = if first { view! { <a tabindex="-1" href=model.route(row).href()>{counting}</a> }.into_any() } else { counting.into_any() };
+        return view! { <span class="cell num dim" role="gridcell">{text}</span> }.into_any();
     }
     let value = row.cells.get(index).unwrap_or(&Cell::Empty);
     let text = value.text();

@@ -13,7 +13,7 @@ use crate::components::icon::icon;
 use crate::model::health::Tone;
 
 const SHOWN_MS: u32 = 8_000;
-const MAX_TOASTS: usize = 4;
+const MAX_TOASTS: usize = 3;
 
 #[derive(Clone)]
 pub struct Toast {

@@ -118,6 +118,12 @@ fn NamespacePicker() -> impl IntoView {
         typed.set(String::new());
     };
     let choose = StoredValue::new(choose);
+    let input = NodeRef::<leptos::html::Input>::new();
+    Effect::new(move || {
+        if let Some(input) = input.get() {
+            let _ = input.focus();
+        }
+    });
     let matching = move || {
         let (all, word) = (names.values(), typed.get().to_lowercase());
         let recent = recent();
@@ -158,7 +164,7 @@ fn NamespacePicker() -> impl IntoView {
             <Show when=move || open.get()>
                 <div class="scrim-clear" on:click=move |_| open.set(false)></div>
                 <div class="menu-body" role="listbox">
-                    <input class="input" autofocus placeholder="Find a namespace" aria-label="Find a namespace" prop:value=typed on:input=move |event| typed.set(event_target_value(&event)) on:keydown=submit/>
+                    <input node_ref=input class="input" placeholder="Find a namespace" aria-label="Find a namespace" prop:value=typed on:input=move |event| typed.set(event_target_value(&event)) on:keydown=submit/>
                     <button class="menu-item" role="option" data-testid="namespace-all" on:click=move |_| choose.with_value(|choose| choose(String::new()))>"All namespaces"</button>
                     <div class="menu-scroll">{move || matching().into_iter().take(200).map(option).collect_view()}</div>
                 </div>

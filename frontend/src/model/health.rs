@@ -65,7 +65,6 @@ pub fn tone_of_ratio(text: &str) -> Tone {
     match text.split_once('/').map(|(a, b)| (a.parse::<u32>(), b.parse::<u32>())) {
         Some((Ok(_), Ok(0))) => Tone::Idle,
         Some((Ok(a), Ok(b))) if a >= b => Tone::Good,
-        Some((Ok(0), Ok(_))) => Tone::Bad,
         Some((Ok(_), Ok(_))) => Tone::Warn,
         _ => Tone::Idle,
     }
@@ -228,7 +227,7 @@ mod tests {
 
     #[test]
     fn words() {
-        for (word, tone) in [("Running", Tone::Good), ("CrashLoopBackOff", Tone::Bad), ("Init:0/2", Tone::Busy), ("1/2", Tone::Warn), ("2/2", Tone::Good), ("ImagePullBackOff", Tone::Bad), ("Ready,SchedulingDisabled", Tone::Warn), ("NotReady,SchedulingDisabled", Tone::Bad), ("10.96.0.1", Tone::Idle), ("ErrImageNeverPull", Tone::Bad)] {
+        for (word, tone) in [("Running", Tone::Good), ("CrashLoopBackOff", Tone::Bad), ("Init:0/2", Tone::Busy), ("1/2", Tone::Warn), ("0/2", Tone::Warn), ("2/2", Tone::Good), ("ImagePullBackOff", Tone::Bad), ("Ready,SchedulingDisabled", Tone::Warn), ("NotReady,SchedulingDisabled", Tone::Bad), ("10.96.0.1", Tone::Idle), ("ErrImageNeverPull", Tone::Bad)] {
             assert_eq!(tone_of_word(word), tone, "{word}");
         }
     }

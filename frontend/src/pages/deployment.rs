@@ -20,6 +20,7 @@ pub fn deployment(subject: &Subject) -> impl IntoView + use<> {
         object.with(|object| {
             let strategy = match text(object, "spec/strategy/type") {
                 "Recreate" => "stop all, then start the new".to_owned(),
+                _ if at(object, "spec/strategy/rollingUpdate").is_null() => "rolling".to_owned(),
                 _ => format!("rolling, up to {} extra and {} missing", crate::model::json::scalar(at(object, "spec/strategy/rollingUpdate/maxSurge")), crate::model::json::scalar(at(object, "spec/strategy/rollingUpdate/maxUnavailable"))),
             };
             let images = rollout::images(at(object, "spec/template")).join(", ");

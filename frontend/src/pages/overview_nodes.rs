@@ -99,11 +99,11 @@ fn bar(asked: i128, total: i128, used: Option<i128>, words: fn(i128) -> String) 
 /// CPU, memory and pods in a row each.
 pub fn capacity_rows(total: Amount, asked: Amount, used: Option<Amount>) -> impl IntoView {
     let row = |name: &'static str, asked: i128, total: i128, used: Option<i128>, words: fn(i128) -> String| {
-        let free = (total - asked).max(0);
+        let (free, verb) = ((total - asked).max(0), if name == "Pods" { "" } else { " requested" });
         view! {
             <div class="capacity">
                 <span>{name}</span>{bar(asked, total, used, words)}
-                <span class="num">{format!("{} of {} requested", words(asked), words(total))}</span>
+                <span class="num">{format!("{} of {}{verb}", words(asked), words(total))}</span>
                 <span class="num dim">{used.map(|used| format!("{} used", words(used)))}</span>
                 <span class="num dim">{format!("{} free", words(free))}</span>
             </div>

@@ -37,6 +37,8 @@ pub fn about(object: &Value, more: &[(&'static str, String)]) -> AnyView {
     let app = app();
     let owners = list(object, "metadata/ownerReferences").iter().map(|owner| owner_link(app, object, owner)).collect_view();
     let has_owner = !list(object, "metadata/ownerReferences").is_empty();
+    let involved = at(object, "involvedObject");
+    let regarding = involved.is_object().then(|| fact("Regarding", owner_link(app, object, involved)));
     let annotations: Vec<_> = pairs(object, "metadata/annotations").into_iter().filter(|(key, _)| key != "kubectl.kubernetes.io/last-applied-configuration").collect();
     let finalizers = list(object, "metadata/finalizers").iter().map(scalar).collect::<Vec<_>>().join(", ");
     view! {
@@ -45,6 +47,7 @@ pub fn about(object: &Value, more: &[(&'static str, String)]) -> AnyView {
             <dl class="facts">
                 {more.iter().map(|(name, value)| fact_if(name, value)).collect_view()}
                 {has_owner.then(|| fact("Owned by", owners))}
+                {regarding}
                 {fact("Age", age(text(object, "metadata/creationTimestamp")))}
                 {fact("Labels", chips(&pairs(object, "metadata/labels")))}
                 {(!annotations.is_empty()).then(|| fact("Annotations", chips(&annotations)))}

@@ -41,6 +41,8 @@ pub fn yaml(subject: &Subject) -> impl IntoView + use<> {
     let mode = RwSignal::new(Mode::View);
     let busy = RwSignal::new(false);
     let problems = RwSignal::new(Vec::<String>::new());
+    // What happened to the edit when the object changed meanwhile.
+    let notice = RwSignal::new("");
     let render = move |object: &Value| if noise.get() { print(object) } else { print(&json::without_noise(object)) };
     let editor = Editor::new(object.with_untracked(|object| print(&json::without_noise(object))));
     // What the edit began from.
@@ -61,6 +63,7 @@ pub fn yaml(subject: &Subject) -> impl IntoView + use<> {
     };
     let cancel = move || {
         problems.set(Vec::new());
+        notice.set("");
         editor.diagnose(&[]);
         editor.set_read_only(true);
         mode.set(Mode::View);
@@ -90,11 +93,11 @@ pub fn yaml(subject: &Subject) -> impl IntoView + use<> {
                 }
                 Rebase::Merged { text } => {
                     editor.replace(&text);
-                    problems.set(vec!["Someone else changed this object meanwhile. Both edits were put together; look at the difference again.".into()]);
+                    notice.set("Someone else changed this object meanwhile. Both edits were put together; look at the difference again.");
                     Some(false)
                 }
                 Rebase::Conflict => {
-                    problems.set(vec!["Someone else changed the same lines meanwhile. The difference below is from their version to yours; saving again keeps yours.".into()]);
+                    notice.set("Someone else changed the same lines meanwhile. The next difference shows the way from their version to yours; saving then keeps yours.");
                     let latest = base.try_get_value()?;
                     let version = |object: &Value| json::text(object, "metadata/resourceVersion").to_owned();
                     editor.replace(&crate::model::change::with_resource_version(&mine, &version(&old), &version(&latest)));
@@ -146,7 +149,8 @@ pub fn yaml(subject: &Subject) -> impl IntoView + use<> {
                 let call = Call::replace(&place.get_value(), editor.text.get_untracked(), &kubectl.get_value());
                 match perform(app, &call).await {
                     Ok(_) => {
-                        app.done("Saved", call, None);
+                        let before = base.with_value(|base| print(&without_version(base)));
+                        app.done("Saved", call, Some(Call::replace(&place.get_value(), before, &kubectl.get_value())));
                         cancel();
                         break;
                     }
@@ -218,6 +222,7 @@ pub fn yaml(subject: &Subject) -> impl IntoView + use<> {
         <Show when=move || !problems.with(Vec::is_empty)>
             <ul class="problems" role="alert" data-testid="yaml-error">{move || problems.get().into_iter().map(|problem| view! { <li>{problem}</li> }).collect_view()}</ul>
         </Show>
+        <Show when=move || !notice.with(|notice| notice.is_empty())><p class="notice" role="status" data-testid="yaml-notice">{notice}</p></Show>
         {difference}
         <div class="editor-frame" class:folded=move || matches!(mode.get(), Mode::Review { .. })><EditorView editor read_only=true/></div>
     }
