@@ -9,21 +9,26 @@ pub const NO_QUANTITY: &str =
 /// The canonical form of a quantity: `1000m` → `1`.
 pub fn quantity(text: &str) -> Result<String, String> {
     // Quantities are written canonically nearly always; digits and a plain suffix need no arithmetic to see that.
-    if is_plain_integer(text) {
+    if is_canonical(text) {
         return Ok(text.to_owned());
     }
     let quantity = pilothouse_api::quantity::Quantity::parse(text)?;
     Ok(quantity.to_string())
 }
 
-/// `0`, `5`, `100` is still plain, `1000` is `1k`: fewer than three zeros at the end.
-fn is_plain_integer(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    !bytes.is_empty()
-        && bytes.len() <= 9
-        && bytes.iter().all(u8::is_ascii_digit)
-        && (bytes == b"0" || bytes.first() != Some(&b'0'))
-        && !text.ends_with("000")
+/// A few digits, and perhaps a suffix, of which no larger suffix could be made: `5`, `100m`, `1500Mi`.
+/// False says nothing.
+fn is_canonical(text: &str) -> bool {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, suffix) = text.split_at(digits);
+    let Ok(value) = number.parse::<u32>() else { return false };
+    let plain = number.len() <= 6 && !number.starts_with('0');
+    match suffix {
+        "" => (plain && value % 1000 != 0) || number == "0",
+        "m" | "k" | "M" | "G" => plain && value % 1000 != 0,
+        "Ki" | "Mi" | "Gi" => plain && value % 1024 != 0,
+        _ => false,
+    }
 }
 
 /// Seconds or microseconds, in UTC.

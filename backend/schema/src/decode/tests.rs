@@ -321,3 +321,34 @@ fn times_and_bytes() {
         assert_eq!(bytes(given).as_deref().map_err(|_| ()), want, "{given}");
     }
 }
+
+#[test]
+fn quantities_are_canonical() {
+    for (given, want) in [
+        ("0", "0"),
+        ("5", "5"),
+        ("100", "100"),
+        ("1000", "1k"),
+        ("007", "7"),
+        ("100m", "100m"),
+        ("1000m", "1"),
+        ("1500m", "1500m"),
+        ("1024Mi", "1Gi"),
+        ("1500Mi", "1500Mi"),
+        ("0Mi", "0"),
+        ("0.5", "500m"),
+        ("1e3", "1e3"),
+        ("2048Ki", "2Mi"),
+        ("12345678", "12345678"),
+    ] {
+        assert_eq!(super::scalars::quantity(given).as_deref(), Ok(want), "{given}");
+    }
+    // The short cut says what the long way says.
+    for value in (0..3000).chain([4096, 100_000, 999_999, 1_024_000]) {
+        for suffix in ["", "m", "k", "M", "G", "Ki", "Mi", "Gi"] {
+            let text = format!("{value}{suffix}");
+            let long = pilothouse_api::quantity::Quantity::parse(&text).expect("a quantity").to_string();
+            assert_eq!(super::scalars::quantity(&text), Ok(long), "{text}");
+        }
+    }
+}

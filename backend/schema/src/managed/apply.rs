@@ -80,7 +80,7 @@ pub fn apply(
     }
     entries.push(entry);
     sync_last_applied(&mut merged, config, manager);
-    put_managed(&mut merged, entries);
+    put_managed(&mut merged, entries::write(entries));
     Ok(merged)
 }
 
@@ -115,8 +115,8 @@ pub fn take_managed(object: &mut Value) -> Value {
     }
 }
 
-pub fn put_managed(object: &mut Value, entries: Vec<Entry>) {
-    if let Some(managed) = entries::write(entries)
+pub fn put_managed(object: &mut Value, managed: Option<Value>) {
+    if let Some(managed) = managed
         && let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
     {
         metadata.insert("managedFields".into(), managed);

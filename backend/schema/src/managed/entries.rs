@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use jiff::Timestamp;
 use serde_json::{Map, Value};
 
-use super::set::Set;
+use super::set::{Set, stored};
 use super::{Manager, Operation};
 
 /// Most entries of operation `Update`; upstream's limit. Older ones are merged into [`ANCIENT`].
@@ -91,10 +91,47 @@ impl Entry {
             put("subresource", self.subresource.into());
         }
         if let Some(time) = self.time {
-            put("time", time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string().into());
+            put("time", stamp(time).into());
         }
         Value::Object(entry)
     }
+}
+
+fn stamp(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Gives fields to a manager, in entries as they are stored.
+pub fn take(entries: &mut Vec<Value>, set: Set, manager: &Manager) {
+    let operation = if manager.operation == Operation::Apply { "Apply" } else { "Update" };
+    let is_mine = |entry: &&mut Value| {
+        text(entry, "manager") == manager.name
+            && text(entry, "operation") == operation
+            && text(entry, "subresource") == manager.subresource
+            && (manager.operation == Operation::Apply || text(entry, "apiVersion") == manager.api_version)
+    };
+    match entries.iter_mut().find(is_mine).and_then(Value::as_object_mut) {
+        Some(entry) => {
+            if let Some(Value::Object(fields)) = entry.get_mut("fieldsV1") {
+                stored::add(fields, set);
+            }
+            entry.insert("time".to_owned(), stamp(manager.time).into());
+        }
+        None => entries.push(Entry::new(manager, set).write()),
+    }
+    if entries.iter().filter(|entry| text(entry, "operation") == "Update").count() > MAX_UPDATE_MANAGERS
+        && let Some(Value::Array(capped)) = read(Value::Array(entries.clone())).and_then(write)
+    {
+        *entries = capped;
+        return;
+    }
+    // Times are written in one form and one zone, so their text has their order.
+    const KEYS: [&str; 5] = ["operation", "time", "manager", "apiVersion", "subresource"];
+    entries.sort_by(|a, b| KEYS.map(|key| text(a, key)).cmp(&KEYS.map(|key| text(b, key))));
+}
+
+fn text<'e>(entry: &'e Value, name: &str) -> &'e str {
+    entry.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
 /// Reads all entries; none if one of them is not as it should be.

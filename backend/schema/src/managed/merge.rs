@@ -105,7 +105,7 @@ fn merge_items(list: &List, live: Vec<Value>, config: &[Value]) -> Vec<Value> {
 
 /// Takes the paths of a set out of a value.
 pub fn remove(typed: Typed, value: &mut Value, set: &Set) {
-    if set.children.is_empty() {
+    if set.is_leaf() {
         return;
     }
     match typed.shape(value) {

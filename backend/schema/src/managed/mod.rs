@@ -17,8 +17,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use crate::schema::Schema;
-use entries::Entry;
-use set::Set;
+use set::{Set, stored};
 use typed::{Typed, compare};
 
 pub use apply::apply;
@@ -67,10 +66,7 @@ fn strip(set: &mut Set) {
         set.prune(path);
     }
     // Nor is `metadata` itself owned, though what is in it may be.
-    if let Some(mut metadata) = set.children.remove("f:metadata") {
-        metadata.member = false;
-        set.put("f:metadata".into(), metadata);
-    }
+    set.change("f:metadata", |metadata| metadata.member = false);
 }
 
 /// Takes out what this kind of write does not change.
@@ -84,15 +80,24 @@ fn not_owned(set: &mut Set, manager: &Manager) {
 /// ownership that cannot be read is dropped.
 pub fn update(schema: &Schema, live: Option<&Value>, new: &mut Value, manager: &Manager) {
     let sent = apply::take_managed(new);
-    let of_live = || live.map_or(Value::Null, |live| live["metadata"]["managedFields"].clone());
-    let mut entries = match sent {
-        _ if !manager.subresource.is_empty() => entries::read(of_live()).unwrap_or_default(),
-        sent if is_reset(&sent) => Vec::new(),
+    let of_live = live.map_or(&Value::Null, |live| &live["metadata"]["managedFields"]);
+    // What the client sends is what it read, nearly always, hence in the form we write; so is what is stored.
+    let managed = if !manager.subresource.is_empty() {
+        of_live.clone()
+    } else if is_reset(&sent) {
+        Value::Null
+    } else if sent == *of_live {
+        sent
+    } else {
         // A client that does not know the field must not lose it.
-        sent => match entries::read(sent) {
-            Some(entries) if !entries.is_empty() => entries,
-            _ => entries::read(of_live()).unwrap_or_default(),
-        },
+        match entries::read(sent) {
+            Some(entries) if !entries.is_empty() => entries::write(entries).unwrap_or_default(),
+            _ => of_live.clone(),
+        }
+    };
+    let mut entries = match managed {
+        Value::Array(entries) => entries,
+        _ => Vec::new(),
     };
     // An object that nobody tracked is tracked from its first apply on.
     if entries.is_empty() && live.is_some() {
@@ -101,21 +106,18 @@ pub fn update(schema: &Schema, live: Option<&Value>, new: &mut Value, manager: &
     let mut change = compare(Typed::of(schema), Some(live.unwrap_or(&Value::Object(Map::new()))), Some(new));
     not_owned(&mut change.changed, manager);
     not_owned(&mut change.removed, manager);
-    for entry in &mut entries {
-        entry.set.subtract(&change.changed);
-        entry.set.subtract(&change.removed);
-    }
+    entries.retain_mut(|entry| match entry.get_mut("fieldsV1").and_then(Value::as_object_mut) {
+        Some(fields) => {
+            stored::subtract(fields, &change.changed);
+            stored::subtract(fields, &change.removed)
+        }
+        None => false,
+    });
     strip(&mut change.changed);
     if !change.changed.is_empty() {
-        match entries.iter_mut().find(|entry| entry.is(manager)) {
-            Some(entry) => {
-                entry.set.add(change.changed);
-                entry.time = Some(manager.time);
-            }
-            None => entries.push(Entry::new(manager, change.changed)),
-        }
+        entries::take(&mut entries, change.changed, manager);
     }
-    apply::put_managed(new, entries);
+    apply::put_managed(new, (!entries.is_empty()).then_some(Value::Array(entries)));
 }
 
 /// An empty list, or one empty entry, says: forget all owners.

@@ -2,8 +2,7 @@
 //! `i:<index>`, where `.` says that the path up to here is in the set.
 //! Source: `metav1.FieldsV1`, KEP-555.
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
+use std::cmp::Ordering;
 
 use pilothouse_api::limits::MAX_JSON_DEPTH;
 use serde_json::{Map, Value};
@@ -13,8 +12,8 @@ use serde_json::{Map, Value};
 pub struct Set {
     /// Whether this path itself is in the set.
     pub member: bool,
-    /// By step; no child is empty.
-    pub children: BTreeMap<String, Set>,
+    /// By step: sorted, each step once, none empty. A vector, for sets are built in order and thrown away soon.
+    children: Vec<(String, Set)>,
 }
 
 /// The step to a field.
@@ -27,24 +26,41 @@ pub fn field(name: &str) -> String {
 
 impl Set {
     pub fn leaf() -> Self {
-        Self { member: true, children: BTreeMap::new() }
+        Self { member: true, children: Vec::new() }
+    }
+    /// From children in any order, each step once; empty ones are left out.
+    pub fn of(member: bool, mut children: Vec<(String, Self)>) -> Self {
+        children.retain(|(_, child)| !child.is_empty());
+        children.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Self { member, children }
     }
     pub fn is_empty(&self) -> bool {
         !self.member && self.children.is_empty()
     }
-    /// Adds a child unless it is empty.
-    pub fn put(&mut self, step: String, child: Self) {
-        if !child.is_empty() {
-            match self.children.entry(step) {
-                Entry::Vacant(place) => {
-                    place.insert(child);
-                }
-                Entry::Occupied(mut place) => place.get_mut().add(child),
-            }
-        }
+    /// Whether nothing below this path is in the set.
+    pub fn is_leaf(&self) -> bool {
+        self.children.is_empty()
     }
     pub fn child(&self, step: &str) -> Option<&Self> {
-        self.children.get(step)
+        let at = self.children.binary_search_by(|(s, _)| s.as_str().cmp(step)).ok()?;
+        self.children.get(at).map(|(_, child)| child)
+    }
+    pub fn children(&self) -> impl Iterator<Item = (&str, &Self)> {
+        self.children.iter().map(|(step, child)| (step.as_str(), child))
+    }
+    pub fn children_mut(&mut self) -> impl Iterator<Item = (&str, &mut Self)> {
+        self.children.iter_mut().map(|(step, child)| (step.as_str(), child))
+    }
+    /// Changes a child, if there is one; without it if it is empty then.
+    pub fn change(&mut self, step: &str, change: impl FnOnce(&mut Self)) {
+        if let Ok(at) = self.children.binary_search_by(|(s, _)| s.as_str().cmp(step))
+            && let Some((_, child)) = self.children.get_mut(at)
+        {
+            change(child);
+            if child.is_empty() {
+                self.children.remove(at);
+            }
+        }
     }
     /// Union.
     pub fn add(&mut self, other: Self) {
@@ -53,9 +69,24 @@ impl Set {
             self.children = other.children;
             return;
         }
-        for (step, child) in other.children {
-            self.put(step, child);
+        let mut mine = std::mem::take(&mut self.children).into_iter().peekable();
+        let mut theirs = other.children.into_iter().peekable();
+        let mut out = Vec::with_capacity(mine.len() + theirs.len());
+        while let (Some((a, _)), Some((b, _))) = (mine.peek(), theirs.peek()) {
+            match a.cmp(b) {
+                Ordering::Less => out.extend(mine.next()),
+                Ordering::Greater => out.extend(theirs.next()),
+                Ordering::Equal => {
+                    if let (Some((step, mut child)), Some((_, other))) = (mine.next(), theirs.next()) {
+                        child.add(other);
+                        out.push((step, child));
+                    }
+                }
+            }
         }
+        out.extend(mine);
+        out.extend(theirs);
+        self.children = out;
     }
     /// Difference: what is in both leaves.
     pub fn subtract(&mut self, other: &Self) {
@@ -63,8 +94,8 @@ impl Set {
         if other.children.is_empty() {
             return;
         }
-        self.children.retain(|step, child| {
-            if let Some(other) = other.children.get(step) {
+        self.children.retain_mut(|(step, child)| {
+            if let Some(other) = other.child(step) {
                 child.subtract(other);
             }
             !child.is_empty()
@@ -77,26 +108,22 @@ impl Set {
     }
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
-        let mut out = Self { member: self.member && other.member, children: BTreeMap::new() };
-        for (step, child) in &self.children {
-            if let Some(other) = other.children.get(step) {
-                out.put(step.clone(), child.intersection(other));
-            }
-        }
-        out
+        let both = self.children.iter().filter_map(|(step, child)| {
+            let both = child.intersection(other.child(step)?);
+            (!both.is_empty()).then(|| (step.clone(), both))
+        });
+        Self { member: self.member && other.member, children: both.collect() }
     }
     /// Removes a path with all below it: `["metadata", "managedFields"]`.
     pub fn prune(&mut self, fields: &[&str]) {
         let Some((first, rest)) = fields.split_first() else { return };
-        let step = field(first);
-        if rest.is_empty() {
-            self.children.remove(&step);
-        } else if let Some(child) = self.children.get_mut(&step) {
-            child.prune(rest);
-            if child.is_empty() {
-                self.children.remove(&step);
+        self.change(&field(first), |child| {
+            if rest.is_empty() {
+                *child = Self::default();
+            } else {
+                child.prune(rest);
             }
-        }
+        });
     }
     /// Every path in the set, as it is shown to people: `.spec.containers[name="a"].image`.
     pub fn paths(&self) -> Vec<String> {
@@ -121,26 +148,77 @@ impl Set {
                 return None;
             }
             // An empty object is a path in the set; with children the path is in it only if `.` says so.
-            let mut out = Set { member: fields.is_empty() && depth > 0, children: BTreeMap::new() };
+            let mut member = fields.is_empty() && depth > 0;
+            let mut children = Vec::with_capacity(fields.len());
             for (step, child) in fields {
                 if step == "." {
-                    out.member = true;
+                    member = true;
                 } else {
-                    out.put(canonical(step)?, read(child, depth + 1)?);
+                    children.push((canonical(step)?, read(child, depth + 1)?));
                 }
             }
-            Some(out)
+            let out = Set::of(member, children);
+            // Two spellings of one step: not what anyone writes.
+            let twice = out.children.windows(2).any(|pair| matches!(pair, [(a, _), (b, _)] if a == b));
+            (!twice).then_some(out)
         }
         read(fields, 0)
     }
     /// Writes `fieldsV1`.
     pub fn into_fields_v1(self) -> Value {
-        let mut fields = Map::new();
-        if self.member && !self.children.is_empty() {
-            fields.insert(".".into(), Value::Object(Map::new()));
+        let dot = self.member && !self.children.is_empty();
+        let dot = dot.then(|| (".".to_owned(), Value::Object(Map::new())));
+        let children = self.children.into_iter().map(|(step, child)| (step, child.into_fields_v1()));
+        Value::Object(dot.into_iter().chain(children).collect())
+    }
+}
+
+/// The same operations on `fieldsV1` as it is stored, for the updates of every write: only what changes is touched.
+pub mod stored {
+    use serde_json::map::Entry;
+    use serde_json::{Map, Value};
+
+    use super::Set;
+
+    /// Difference; whether anything is left. The root is in no set.
+    pub fn subtract(fields: &mut Map<String, Value>, set: &Set) -> bool {
+        for (step, set) in set.children() {
+            if let Some(Value::Object(child)) = fields.get_mut(step)
+                && !subtract_below(child, set)
+            {
+                fields.remove(step);
+            }
         }
-        fields.extend(self.children.into_iter().map(|(step, child)| (step, child.into_fields_v1())));
-        Value::Object(fields)
+        !fields.is_empty()
+    }
+
+    fn subtract_below(fields: &mut Map<String, Value>, set: &Set) -> bool {
+        let member = (fields.is_empty() || fields.remove(".").is_some()) && !set.member;
+        let left = subtract(fields, set);
+        if member && left {
+            fields.insert(".".to_owned(), Value::Object(Map::new()));
+        }
+        member || left
+    }
+
+    /// Union.
+    pub fn add(fields: &mut Map<String, Value>, set: Set) {
+        for (step, set) in set.children {
+            match fields.entry(step) {
+                Entry::Vacant(place) => {
+                    place.insert(set.into_fields_v1());
+                }
+                Entry::Occupied(mut place) => {
+                    if let Value::Object(child) = place.get_mut() {
+                        let member = child.is_empty() || child.contains_key(".") || set.member;
+                        add(child, set);
+                        if member && !child.is_empty() {
+                            child.insert(".".to_owned(), Value::Object(Map::new()));
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -159,7 +237,7 @@ fn canonical(step: String) -> Option<String> {
 }
 
 /// A step as it is shown to people.
-fn shown(step: &str) -> String {
+pub fn shown(step: &str) -> String {
     let (tag, rest) = step.split_at_checked(2).unwrap_or(("", step));
     match tag {
         "f:" => format!(".{rest}"),

@@ -481,4 +481,28 @@ proptest! {
         set.member = false;
         prop_assert_eq!(Set::from_fields_v1(set.clone().into_fields_v1()), Some(set));
     }
+
+    /// What is done to stored sets in place is what is done to sets.
+    #[test]
+    fn stored_sets_are_sets(first in config(), second in config()) {
+        let schema = builtin().gvk("", "v1", "Pod").expect("a built-in kind");
+        let set = |object| {
+            let mut set = typed::field_set(Typed::of(schema), object);
+            set.member = false;
+            set
+        };
+        let (first, second) = (set(&first), set(&second));
+        let stored = |change: &dyn Fn(&mut Map<String, Value>)| {
+            let Value::Object(mut fields) = first.clone().into_fields_v1() else { unreachable!("an object") };
+            change(&mut fields);
+            Set::from_fields_v1(Value::Object(fields)).expect("fieldsV1")
+        };
+        prop_assert_eq!(stored(&|fields| { stored::subtract(fields, &second); }), first.clone().without(&second));
+        let mut both = first.clone();
+        both.add(second.clone());
+        prop_assert_eq!(stored(&|fields| stored::add(fields, second.clone())), both.clone());
+        prop_assert_eq!(both.without(&second), first.clone().without(&second));
+        let common = first.intersection(&second);
+        prop_assert!(common.clone().without(&first).is_empty() && common.without(&second).is_empty());
+    }
 }

@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
-use super::set::{Set, field};
+use super::set::{Set, field, shown};
 use crate::schema::{List, ListKind, Node, Schema, Struct};
 
 /// A type at some place: the type itself, and whether it is owned as one value there.
@@ -128,28 +128,31 @@ pub fn item_step(list: &List, item: &Value) -> Result<String, String> {
 
 /// What applying this value owns: its leaves, its list items, its map entries, its empty objects.
 pub fn field_set(typed: Typed, value: &Value) -> Set {
-    let mut set = Set::default();
     match typed.shape(value) {
-        Shape::Leaf => set.member = true,
+        Shape::Leaf => Set::leaf(),
         Shape::Map(fields) => {
-            for (name, value) in value.as_object().into_iter().flatten() {
+            let object = value.as_object().into_iter().flatten();
+            let children = object.map(|(name, value)| {
                 let mut below = field_set(fields.get(name), value);
                 let empty = value.is_null() || value.as_object().is_some_and(Map::is_empty);
                 below.member |= empty || !fields.names(name);
-                set.put(field(name), below);
-            }
+                (field(name), below)
+            });
+            Set::of(false, children.collect())
         }
         Shape::List(list) => {
+            let mut children: HashMap<String, Set> = HashMap::new();
             for item in value.as_array().into_iter().flatten() {
                 if let Ok(step) = item_step(list, item) {
                     let mut below = field_set(Typed::items(list), item);
                     below.member = true;
-                    set.put(step, below);
+                    // Items that come twice are owned as wholes.
+                    children.entry(step).and_modify(|set| *set = Set::leaf()).or_insert(below);
                 }
             }
+            Set::of(false, children.into_iter().collect())
         }
     }
-    set
 }
 
 /// Lists in which an item comes twice, or has no identity: they cannot be applied.
@@ -166,8 +169,7 @@ pub fn list_errors(typed: Typed, value: &Value, path: &str, errors: &mut Vec<Str
             for (at, item) in value.as_array().into_iter().flatten().enumerate() {
                 match item_step(list, item) {
                     Ok(step) => {
-                        let alone = Set { member: false, children: [(step.clone(), Set::leaf())].into() };
-                        let here = alone.paths().concat();
+                        let here = shown(&step);
                         if !seen.insert(step) {
                             errors.push(format!("{path}: duplicate entries for key {here}"));
                         }
@@ -188,6 +190,15 @@ pub struct Comparison {
     pub removed: Set,
 }
 
+impl Comparison {
+    fn changed() -> Self {
+        Self { changed: Set::leaf(), removed: Set::default() }
+    }
+    fn removed() -> Self {
+        Self { changed: Set::default(), removed: Set::leaf() }
+    }
+}
+
 /// The empty value of a container's kind.
 fn empty_of(value: &Value) -> Option<&'static Value> {
     static OBJECT: LazyLock<Value> = LazyLock::new(|| Value::Object(Map::new()));
@@ -201,45 +212,29 @@ fn empty_of(value: &Value) -> Option<&'static Value> {
 
 /// Compares two values of one type; none stands for absence.
 pub fn compare(typed: Typed, old: Option<&Value>, new: Option<&Value>) -> Comparison {
-    let mut out = Comparison::default();
-    diff(typed, old, new, &mut out.changed, &mut out.removed);
-    out
-}
-
-fn diff(typed: Typed, old: Option<&Value>, new: Option<&Value>, changed: &mut Set, removed: &mut Set) {
     // What is held by value is there even if nobody wrote it.
     let nothing = if typed.by_value { old.or(new).and_then(empty_of) } else { None };
     let (old, new) = (old.or(nothing), new.or(nothing));
     let (shape, other) = match (old, new) {
-        (None, None) => return,
-        (Some(old), Some(new)) if old == new => return,
+        (None, None) => return Comparison::default(),
+        (Some(old), Some(new)) if old == new => return Comparison::default(),
         (Some(old), Some(new)) => (typed.shape(new), Some(typed.shape(old))),
         (Some(value), None) | (None, Some(value)) => (typed.shape(value), None),
     };
-    match (shape, other) {
+    let mut out = match (shape, other) {
         (Shape::Map(fields), None | Some(Shape::Map(_))) if !(empty(old) && empty(new)) => {
-            diff_fields(fields, object(old), object(new), changed, removed);
-            mark_presence(old, new, changed, removed);
+            diff_fields(fields, object(old), object(new))
         }
         (Shape::List(list), None | Some(Shape::List(_))) if !(empty(old) && empty(new)) => {
-            diff_items(list, array(old), array(new), changed, removed);
-            mark_presence(old, new, changed, removed);
+            diff_items(list, array(old), array(new))
         }
         // Owned as a whole, empty, or of another form than it was.
-        _ => match new {
-            Some(_) => changed.member = true,
-            None => removed.member = true,
-        },
-    }
-}
-
-/// A container that came or went is a change of its own.
-fn mark_presence(old: Option<&Value>, new: Option<&Value>, changed: &mut Set, removed: &mut Set) {
-    if old.is_none() {
-        changed.member = true;
-    } else if new.is_none() {
-        removed.member = true;
-    }
+        _ => return if new.is_some() { Comparison::changed() } else { Comparison::removed() },
+    };
+    // A container that came or went is a change of its own.
+    out.changed.member = old.is_none();
+    out.removed.member = new.is_none();
+    out
 }
 
 fn empty(value: Option<&Value>) -> bool {
@@ -258,43 +253,46 @@ fn array(value: Option<&Value>) -> &[Value] {
     value.and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
-fn diff_below(
-    typed: Typed,
-    step: impl FnOnce() -> String,
-    old: Option<&Value>,
-    new: Option<&Value>,
-    changed: &mut Set,
-    removed: &mut Set,
-) {
-    let (mut changed_below, mut removed_below) = (Set::default(), Set::default());
-    diff(typed, old, new, &mut changed_below, &mut removed_below);
-    if changed_below.is_empty() && removed_below.is_empty() {
-        return;
-    }
-    let step = step();
-    removed.put(step.clone(), removed_below);
-    changed.put(step, changed_below);
+/// What differs below a path, step by step.
+#[derive(Default)]
+struct Below {
+    changed: Vec<(String, Set)>,
+    removed: Vec<(String, Set)>,
 }
 
-fn diff_fields(
-    fields: Fields,
-    old: Option<&Map<String, Value>>,
-    new: Option<&Map<String, Value>>,
-    changed: &mut Set,
-    removed: &mut Set,
-) {
+impl Below {
+    fn add(&mut self, step: impl FnOnce() -> String, found: Comparison) {
+        match (found.changed.is_empty(), found.removed.is_empty()) {
+            (true, true) => {}
+            (false, true) => self.changed.push((step(), found.changed)),
+            (true, false) => self.removed.push((step(), found.removed)),
+            (false, false) => {
+                let step = step();
+                self.changed.push((step.clone(), found.changed));
+                self.removed.push((step, found.removed));
+            }
+        }
+    }
+    fn done(self) -> Comparison {
+        Comparison { changed: Set::of(false, self.changed), removed: Set::of(false, self.removed) }
+    }
+}
+
+fn diff_fields(fields: Fields, old: Option<&Map<String, Value>>, new: Option<&Map<String, Value>>) -> Comparison {
+    let mut out = Below::default();
     for (name, value) in new.into_iter().flatten() {
         let before = old.and_then(|old| old.get(name));
-        diff_below(fields.get(name), || field(name), before, Some(value), changed, removed);
+        out.add(|| field(name), compare(fields.get(name), before, Some(value)));
     }
     for (name, value) in old.into_iter().flatten() {
         if new.is_none_or(|new| !new.contains_key(name)) {
-            diff_below(fields.get(name), || field(name), Some(value), None, changed, removed);
+            out.add(|| field(name), compare(fields.get(name), Some(value), None));
         }
     }
+    out.done()
 }
 
-fn diff_items(list: &List, old: &[Value], new: &[Value], changed: &mut Set, removed: &mut Set) {
+fn diff_items(list: &List, old: &[Value], new: &[Value]) -> Comparison {
     fn index<'v>(list: &List, items: &'v [Value]) -> HashMap<String, Vec<&'v Value>> {
         let mut out: HashMap<String, Vec<&Value>> = HashMap::with_capacity(items.len());
         for item in items {
@@ -305,39 +303,37 @@ fn diff_items(list: &List, old: &[Value], new: &[Value], changed: &mut Set, remo
         out
     }
     let typed = Typed::items(list);
+    let mut out = Below::default();
     let mut before = index(list, old);
     for (step, after) in index(list, new) {
         let before = before.remove(&step).unwrap_or_default();
         match (before.as_slice(), after.as_slice()) {
-            ([] | [_], [item]) => {
-                diff_below(typed, || step, before.first().copied(), Some(item), changed, removed);
-            }
+            ([] | [_], [item]) => out.add(|| step, compare(typed, before.first().copied(), Some(item))),
             // Items that come twice have no parts anyone could own.
             (before, after) if before == after => {}
-            (_, [item]) => {
-                diff_below(typed, || step, None, Some(item), changed, removed);
+            (_, [item]) => out.add(|| step, compare(typed, None, Some(item))),
+            ([item], _) => {
+                let found = Comparison { changed: Set::leaf(), ..compare(typed, Some(item), None) };
+                out.add(|| step, found);
             }
-            (before, _) => {
-                if let [item] = before {
-                    diff_below(typed, || step.clone(), Some(item), None, changed, removed);
-                }
-                changed.put(step, Set::leaf());
-            }
+            _ => out.add(|| step, Comparison::changed()),
         }
     }
     for (step, gone) in before {
-        match gone.as_slice() {
-            [item] => diff_below(typed, || step, Some(item), None, changed, removed),
-            _ => removed.put(step, Set::leaf()),
-        }
+        let found = match gone.as_slice() {
+            [item] => compare(typed, Some(item), None),
+            _ => Comparison::removed(),
+        };
+        out.add(|| step, found);
     }
+    out.done()
 }
 
 /// Fields declared by a type are in the set where anything below them is: a struct is owned with its fields.
 pub fn name_parents(typed: Typed, set: &mut Set) {
     let node = &typed.schema.node;
-    for (step, child) in &mut set.children {
-        if child.children.is_empty() {
+    for (step, child) in set.children_mut() {
+        if child.is_leaf() {
             continue;
         }
         let (below, declared) = match (step.split_at_checked(2), node) {
