@@ -1,9 +1,9 @@
 //! Bodies of requests and responses: bytes that are there, or a stream of them.
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::Stream;
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited, StreamBody};
+use http_body_util::{BodyExt, Full, StreamBody};
 use pilothouse_api::Status;
 
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -34,12 +34,22 @@ where
 ///
 /// # Errors
 /// 413 when it is longer, 400 when it breaks off.
-pub async fn collect(body: Body, limit: usize) -> Result<Bytes, Status> {
-    match Limited::new(body, limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
-            Err(Status::too_large(format!("Request entity too large: limit is {limit}")))
+pub async fn collect(mut body: Body, limit: usize) -> Result<Bytes, Status> {
+    let mut first = Bytes::new();
+    let mut all = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| Status::bad_request(format!("the request's body broke off: {error}")))?;
+        let Ok(data) = frame.into_data() else { continue };
+        if first.len() + all.len() + data.len() > limit {
+            return Err(Status::too_large(format!("Request entity too large: limit is {limit}")));
         }
-        Err(error) => Err(Status::bad_request(format!("the request's body broke off: {error}"))),
+        // Most bodies come in one piece, which need not be copied.
+        if all.is_empty() && first.is_empty() {
+            first = data;
+        } else {
+            all.extend_from_slice(&std::mem::take(&mut first));
+            all.extend_from_slice(&data);
+        }
     }
+    Ok(if all.is_empty() { first } else { all.freeze() })
 }

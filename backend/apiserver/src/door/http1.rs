@@ -1,15 +1,16 @@
 //! Between actix's requests and ours: headers are converted, bodies are passed on as they come.
 
 use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use actix_http::body::{BodyStream, BoxBody, MessageBody};
+use actix_http::body::{BodySize, MessageBody};
 use actix_http::{HttpMessage, Payload, Request as ActixRequest, Response as ActixResponse};
 use bytes::Bytes;
 use futures::StreamExt;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body::Body as _;
-use http_body_util::BodyExt;
 use pilothouse_api::Status;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -46,7 +47,7 @@ fn incoming(mut payload: Payload) -> Body {
         return body::empty();
     }
     let (send, receive) = mpsc::channel::<Result<Bytes, BoxError>>(CHUNKS);
-    actix_rt::spawn(async move {
+    actix_web::rt::spawn(async move {
         loop {
             let chunk = match timeout(BODY_PATIENCE, payload.next()).await {
                 Ok(None) => return,
@@ -62,27 +63,16 @@ fn incoming(mut payload: Payload) -> Body {
     body::stream(tokio_stream::wrappers::ReceiverStream::new(receive))
 }
 
-async fn outgoing(response: Response<Body>) -> ActixResponse<BoxBody> {
+fn outgoing(response: Response<Body>) -> ActixResponse<Answer> {
     let (parts, body) = response.into_parts();
     let status = actix_http::StatusCode::from_u16(parts.status.as_u16())
         .unwrap_or(actix_http::StatusCode::INTERNAL_SERVER_ERROR);
-    let body = match body.size_hint().exact() {
-        Some(0) => ().boxed(),
-        Some(_) => match body.collect().await {
-            Ok(whole) => whole.to_bytes().boxed(),
-            Err(_) => ().boxed(),
-        },
-        None => {
-            let frames = http_body_util::BodyStream::new(body);
-            let chunks = frames.filter_map(async |frame| match frame {
-                Ok(frame) => frame.into_data().ok().map(Ok),
-                Err(error) => Some(Err(error)),
-            });
-            BodyStream::new(Box::pin(chunks)).boxed()
-        }
-    };
-    let mut out = ActixResponse::new(status).set_body(body);
+    let mut out = ActixResponse::with_body(status, Answer(body));
     for (name, value) in &parts.headers {
+        // actix writes the connection's own headers.
+        if matches!(*name, http::header::CONNECTION | http::header::CONTENT_LENGTH | http::header::TRANSFER_ENCODING) {
+            continue;
+        }
         let name = actix_http::header::HeaderName::from_bytes(name.as_str().as_bytes());
         let value = actix_http::header::HeaderValue::from_bytes(value.as_bytes());
         if let (Ok(name), Ok(value)) = (name, value) {
@@ -92,10 +82,37 @@ async fn outgoing(response: Response<Body>) -> ActixResponse<BoxBody> {
     out
 }
 
-pub async fn handle(api: ApiServer, mut request: ActixRequest) -> Result<ActixResponse<BoxBody>, Infallible> {
+/// A body of ours as actix wants it; the bytes stay where they are.
+pub struct Answer(Body);
+
+impl MessageBody for Answer {
+    type Error = Box<dyn std::error::Error>;
+
+    fn size(&self) -> BodySize {
+        self.0.size_hint().exact().map_or(BodySize::Stream, BodySize::Sized)
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
+        loop {
+            match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
+                None => return Poll::Ready(None),
+                Some(Err(error)) => return Poll::Ready(Some(Err(error as Self::Error))),
+                Some(Ok(frame)) => {
+                    if let Ok(data) = frame.into_data()
+                        && !data.is_empty()
+                    {
+                        return Poll::Ready(Some(Ok(data)));
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub async fn handle(api: ApiServer, mut request: ActixRequest) -> Result<ActixResponse<Answer>, Infallible> {
     let response = match convert(&mut request) {
         Ok(request) => api.handle(request).await,
         Err(status) => error::response(&status),
     };
-    Ok(outgoing(response).await)
+    Ok(outgoing(response))
 }
