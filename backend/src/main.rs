@@ -1,1 +1,112 @@
-fn main() {}
+//! `pilothouse`: every role of the product in one binary.
+
+mod addons;
+mod admin;
+mod config;
+mod image;
+mod kubeconfig;
+mod server;
+mod status;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Kubernetes around a web dashboard: the API is the contract, PostgreSQL is the only state.
+#[derive(Parser)]
+#[command(version, propagate_version = true)]
+struct Cli {
+    /// How logs are written.
+    #[arg(long, global = true, env = "PILOTHOUSE_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Brings up a whole cluster on this machine and supervises it.
+    Up(up::Args),
+    /// Stops the cluster of this machine.
+    Down(up::DownArgs),
+    /// Says whether the cluster of this machine is ready, and how to reach it.
+    Status(status::Args),
+    /// Runs the control plane: API, dashboard, controllers, scheduler.
+    Server(Box<config::Server>),
+    /// Runs a node's agent.
+    Agent(Box<config::Agent>),
+    /// Runs a node made of namespaces (started by `up`).
+    #[command(hide = true)]
+    Node(up::node::Args),
+    /// Prints the administrator's kubeconfig.
+    Kubeconfig(kubeconfig::Args),
+    /// Packs and imports images without a registry.
+    #[command(subcommand)]
+    Image(Image),
+    /// Prints the version.
+    Version,
+}
+
+#[derive(Subcommand)]
+enum Image {
+    /// Packs files into an OCI archive.
+    Pack(image::pack::Spec),
+    /// Imports an OCI or Docker archive on every node.
+    Import(image::import::Args),
+}
+
+fn logs(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("PILOTHOUSE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,kube_runtime=warn,kube_client=warn,hyper=warn,tonic=warn"));
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => logs.with_ansi(false).init(),
+        LogFormat::Json => logs.json().init(),
+    }
+}
+
+async fn dispatch(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Up(args) => up::run(args).await,
+        Command::Down(args) => up::down(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Server(config) => server::run(*config).await,
+        Command::Agent(config) => config.run().await,
+        Command::Node(args) => up::node::run(args).await,
+        Command::Kubeconfig(args) => kubeconfig::run(&args),
+        Command::Image(Image::Pack(spec)) => image::pack::run(&spec),
+        Command::Image(Image::Import(args)) => image::import::run(args).await,
+        Command::Version => {
+            use std::io::Write;
+            writeln!(std::io::stdout(), "pilothouse {} (Kubernetes API v1.36)", env!("CARGO_PKG_VERSION"))?;
+            Ok(())
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    logs(cli.log_format);
+    // The provider is the same everywhere; a second installation cannot happen in one process.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(dispatch(cli.command)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -231,6 +231,22 @@ impl RequestHandler for Zone {
     }
 }
 
+/// Asks this node's cluster DNS a question that only it can answer.
+///
+/// # Errors
+/// What went wrong, in words.
+pub async fn health(address: Ipv4Addr, domain: &str) -> Result<(), String> {
+    let name = Name::from_ascii(format!("dns-version.{domain}.")).map_err(|error| error.to_string())?;
+    let question = question(&name, RecordType::TXT).map_err(|error| error.to_string())?;
+    let answer = timeout(UPSTREAM_PATIENCE, ask_udp((address, PORT).into(), &question)).await;
+    let bytes = answer.map_err(|_| "no answer in time".to_owned())?.map_err(|error| error.to_string())?;
+    let message = Message::from_vec(&bytes).map_err(|error| error.to_string())?;
+    match message.metadata.response_code {
+        ResponseCode::NoError if !message.answers.is_empty() => Ok(()),
+        code => Err(format!("answered {code}")),
+    }
+}
+
 async fn listen(address: Ipv4Addr) -> std::io::Result<(UdpSocket, TcpListener)> {
     let output = Command::new("ip").args(["addr", "replace", &format!("{address}/32"), "dev", "lo"]).output().await?;
     if !output.status.success() {

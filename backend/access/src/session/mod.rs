@@ -11,7 +11,7 @@
 
 mod cookie;
 mod limiter;
-mod password;
+pub mod password;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};

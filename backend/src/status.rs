@@ -1,0 +1,86 @@
+//! `pilothouse status`: whether the cluster of this machine runs and is ready, and how to reach it.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use k8s_openapi::api::core::v1::Node;
+use kube::api::{Api, ListParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config, ResourceExt};
+use tokio::time::sleep;
+
+use crate::up::Home;
+
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    home: Home,
+    /// Waits up to this many seconds until API and nodes are ready.
+    #[arg(long, value_name = "SECONDS")]
+    wait: Option<u64>,
+    /// Only says by the exit code whether the cluster is supervised.
+    #[arg(long)]
+    quiet: bool,
+}
+
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+fn is_ready(node: &Node) -> bool {
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions.into_iter().flatten().any(|c| c.type_ == "Ready" && c.status == "True")
+}
+
+/// What is still missing, in words; the API's address when nothing is.
+async fn look(home: &Home) -> Result<String> {
+    let kubeconfig = Kubeconfig::read_from(home.kubeconfig()?).context("no kubeconfig yet")?;
+    let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
+    let address = config.cluster_url.to_string();
+    let client = Client::try_from(config)?;
+    let ready = client.request_text(http::Request::get("/readyz").body(Vec::new())?).await.context("the API is not ready")?;
+    if ready.trim() != "ok" {
+        bail!("the API is not ready: {ready}");
+    }
+    let wanted: usize = std::fs::read_to_string(home.path()?.join("nodes.count"))?.trim().parse()?;
+    // As `up` names them; nodes that joined from elsewhere are not waited for.
+    let nodes = Api::<Node>::all(client).list(&ListParams::default()).await.context("listing the nodes")?;
+    let ours = |node: &&Node| {
+        let number = node.name_any().strip_prefix("node-").and_then(|n| n.parse::<usize>().ok());
+        number.is_some_and(|n| n >= 1 && n <= wanted)
+    };
+    let ready = nodes.items.iter().filter(ours).filter(|node| is_ready(node)).count();
+    if ready < wanted {
+        bail!("{ready} of {wanted} nodes are ready");
+    }
+    Ok(address)
+}
+
+pub async fn run(args: Args) -> Result<()> {
+    if !args.home.is_supervised()? {
+        bail!("no cluster of {} runs", args.home.path()?.display());
+    }
+    if args.quiet {
+        return Ok(());
+    }
+    let deadline = Instant::now() + Duration::from_secs(args.wait.unwrap_or(0));
+    let address = loop {
+        match look(&args.home).await {
+            Ok(address) => break address,
+            Err(error) if Instant::now() >= deadline => {
+                return Err(error.context(format!("not ready; the logs are in {}", args.home.path()?.join("logs").display())));
+            }
+            Err(_) if !args.home.is_supervised()? => {
+                bail!("the cluster's supervisor ended; see {}", args.home.path()?.join("logs/up.log").display());
+            }
+            Err(_) => sleep(LOOK_EVERY).await,
+        }
+    };
+    let home = args.home.path()?;
+    let password = std::fs::read_to_string(home.join("admin-password")).unwrap_or_default();
+    let mut out = std::io::stdout();
+    writeln!(out, "Pilothouse is ready.")?;
+    writeln!(out, "  dashboard and API  {}", address.trim_end_matches('/'))?;
+    writeln!(out, "  user and password  admin  {}", password.trim())?;
+    writeln!(out, "  kubeconfig         {}", args.home.kubeconfig()?.display())?;
+    Ok(())
+}
