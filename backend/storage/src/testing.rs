@@ -82,7 +82,7 @@ impl TestPostgres {
         // The pipe to its standard input closes when this process ends, whatever ends it.
         let script = format!(
             "cat >/dev/null; test -f {0}/data/postmaster.pid && kill -9 $(head -1 {0}/data/postmaster.pid) 2>/dev/null; \
-             sleep 0.2; rm -rf {1}",
+             for pause in 1 2 3 4 5; do sleep 0.2; rm -rf {1} && break; done",
             home.display(),
             directory.path().display()
         );
