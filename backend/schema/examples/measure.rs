@@ -34,7 +34,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         time: jiff::Timestamp::UNIX_EPOCH,
         reset_fields: &["status"],
     };
-    let mut live = decoded()?;
+    let fresh = decoded()?;
+    let mut live = fresh.clone();
     update(pod, None, &mut live, &manager);
     let status =
         Manager { name: "agent", subresource: "status", reset_fields: &["spec", "metadata"], ..manager.clone() };
@@ -55,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     measure("decode", &mut || drop(black_box(decoded())))?;
     measure("clone", &mut || drop(black_box(live.clone())))?;
     measure("clone and track a create", &mut || {
-        let mut new = live.clone();
+        let mut new = fresh.clone();
         update(pod, None, &mut new, &manager);
         black_box(new);
     })?;

@@ -74,12 +74,11 @@ fn special(name: &str) -> Option<Node> {
         "io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime" => Node::MicroTime,
         "io.k8s.apimachinery.pkg.apis.meta.v1.Time" => Node::Time,
         "io.k8s.apimachinery.pkg.util.intstr.IntOrString" => Node::IntOrString,
+        "io.k8s.apimachinery.pkg.apis.meta.v1.Patch" => Node::Any { atomic: true },
+        // Granular, as upstream's schema for field ownership has them.
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON"
-        | "io.k8s.apimachinery.pkg.apis.meta.v1.Patch" => Node::Any { atomic: true },
-        // Granular at the top, as upstream's schema for field ownership has them.
-        "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1" | "io.k8s.apimachinery.pkg.runtime.RawExtension" => {
-            Node::Any { atomic: false }
-        }
+        | "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1"
+        | "io.k8s.apimachinery.pkg.runtime.RawExtension" => Node::Any { atomic: false },
         _ => return None,
     })
 }

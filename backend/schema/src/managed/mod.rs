@@ -11,6 +11,8 @@ mod set;
 mod typed;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod stories;
 
 use jiff::Timestamp;
