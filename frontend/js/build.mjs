@@ -15,7 +15,8 @@ if (!bindgen || !dist) {
   process.exit(2);
 }
 const fast = flags.includes("--fast");
-const assets = join(dist, "ui", "assets");
+// Served under /ui/, so that /ui/assets/NAME is dist/assets/NAME.
+const assets = join(dist, "assets");
 rmSync(dist, { recursive: true, force: true });
 mkdirSync(assets, { recursive: true });
 
@@ -37,6 +38,7 @@ const named = (end) => made.find((file) => file.entry.endsWith(end) && !file.nam
 const icon = readFileSync(join(here, "..", "style", "icon.svg"));
 const iconName = `icon-${hash(icon)}.svg`;
 writeFileSync(join(assets, iconName), icon);
+writeFileSync(join(dist, "favicon.svg"), icon);
 
 const names = { wasm: wasmName, boot: named("boot.js"), theme: named("theme.js"), style: named("index.css"), icon: iconName };
 const page = readFileSync(join(here, "..", "index.html"), "utf8").replaceAll(/\{\{(\w+)\}\}/g, (_, key) => `/ui/assets/${names[key]}`);

@@ -31,6 +31,9 @@ const look = EditorView.theme({
   ".cm-panels input, .cm-panels button": { font: "inherit", backgroundImage: "none", backgroundColor: "var(--surface)", color: "var(--text)", border: "1px solid var(--line)", borderRadius: "4px" },
   ".cm-tooltip": { backgroundColor: "var(--raised)", border: "1px solid var(--line)", borderRadius: "6px", color: "var(--text)" },
   ".cm-diagnostic-error": { borderLeftColor: "var(--bad)" },
+  // CodeMirror draws these as data: images, which the content security policy does not let in.
+  ".cm-lint-marker-error": { content: "none", width: "9px", height: "9px", margin: "5px 3px 0", borderRadius: "2px", backgroundColor: "var(--fill-bad)" },
+  ".cm-lintRange-error": { backgroundImage: "none", textDecoration: "underline wavy var(--bad)", textUnderlineOffset: "3px" },
 });
 
 /** Makes an editor in `parent`. Returns functions to read, replace and annotate its text. */

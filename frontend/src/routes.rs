@@ -3,7 +3,8 @@
 //! `/ui` overview · `/ui/deploy` · `/ui/access` · `/ui/r/RESOURCE` a list · `/ui/r/RESOURCE/NAMESPACE/NAME[/TAB]` an
 //! object, with `-` for the namespace of cluster-wide kinds. RESOURCE is a group resource, such as `deployments.apps`.
 //!
-//! Invariant: `parse(href(route)) == route`.
+//! Invariants: `parse(href(route)) == route`. Addresses end with a slash: their last part, which may hold a dot, is
+//! then not taken for a file's name.
 
 pub const BASE: &str = "/ui";
 
@@ -57,11 +58,11 @@ impl Route {
             Self::Overview => BASE.to_owned(),
             Self::Deploy => format!("{BASE}/deploy"),
             Self::Access => format!("{BASE}/access"),
-            Self::List { resource } => format!("{BASE}/r/{}", encode(resource)),
+            Self::List { resource } => format!("{BASE}/r/{}/", encode(resource)),
             Self::Object { resource, namespace, name, tab } => {
                 let namespace = if namespace.is_empty() { "-" } else { namespace };
                 let tab = if tab.is_empty() { String::new() } else { format!("/{}", encode(tab)) };
-                format!("{BASE}/r/{}/{}/{}{tab}", encode(resource), encode(namespace), encode(name))
+                format!("{BASE}/r/{}/{}/{}{tab}/", encode(resource), encode(namespace), encode(name))
             }
             Self::Unknown(path) => path.clone(),
         }

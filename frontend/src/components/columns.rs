@@ -7,15 +7,17 @@ const SAMPLE: usize = 120;
 const LEAST: usize = 5;
 const MOST: usize = 44;
 
-/// A CSS grid template for the shown columns. `namespace` adds a column before the others, `select` a checkbox.
-pub fn template(columns: &[(usize, Column)], rows: &[std::sync::Arc<Row>], namespace: bool, select: bool) -> String {
+/// A CSS grid template for the shown columns, and the least width of a row as a CSS length. `namespace` adds a column before the others, `select` a checkbox.
+pub fn template(columns: &[(usize, Column)], rows: &[std::sync::Arc<Row>], namespace: bool, select: bool) -> (String, String) {
     let sample = || rows.iter().take(SAMPLE);
     let mut parts: Vec<String> = Vec::new();
+    let mut least_sum = 0;
     if select {
         parts.push("34px".into());
     }
     let mut push = |widest: usize, least: usize| {
         let width = widest.clamp(least, MOST);
+        least_sum += width.min(26) + 2;
         parts.push(format!("minmax({}ch, {}fr)", width.min(26) + 2, width + 2));
     };
     for (place, (index, column)) in columns.iter().enumerate() {
@@ -29,7 +31,7 @@ pub fn template(columns: &[(usize, Column)], rows: &[std::sync::Arc<Row>], names
             push(sample().map(|row| row.namespace.len()).max().unwrap_or_default(), 11);
         }
     }
-    parts.join(" ")
+    (parts.join(" "), format!("calc({least_sum}ch + {}px)", if select { 34 } else { 0 }))
 }
 
 #[cfg(test)]
@@ -44,6 +46,8 @@ mod tests {
             namespace: "default".into(), name: "a".into(), uid: "".into(), created: 0, deleting: false, labels: Box::new([]),
             cells: Box::new([Cell::Text("a".repeat(80).into()), Cell::Text("Ok".into()), Cell::Text("2026".repeat(9).into())]),
         });
-        assert_eq!(template(&columns, &[row], true, true), "34px minmax(28ch, 46fr) minmax(13ch, 13fr) minmax(10ch, 10fr) minmax(8ch, 8fr)");
+        let (grid, least) = template(&columns, &[row], true, true);
+        assert_eq!(grid, "34px minmax(28ch, 46fr) minmax(13ch, 13fr) minmax(10ch, 10fr) minmax(8ch, 8fr)");
+        assert_eq!(least, "calc(59ch + 34px)");
     }
 }

@@ -228,7 +228,7 @@ pub fn ResourceTable(model: Model, #[prop(optional)] select: bool, #[prop(option
         model.selected.set(all);
     };
     view! {
-        <div class="table" role="grid" tabindex="0" node_ref=scroller style:--columns=grid data-testid="table"
+        <div class="table" role="grid" tabindex="0" node_ref=scroller style:--columns=move || grid.get().0 style:--least=move || grid.get().1 data-testid="table"
             aria-rowcount=move || model.shown.with(|rows| rows.len()).to_string() on:scroll=move |_| measure() on:keydown=keys>
             <div class="row head" role="row">
                 {select.then(|| view! { <span class="cell check"><input type="checkbox" aria-label="Select all" prop:checked=all_selected on:change=select_all/></span> })}

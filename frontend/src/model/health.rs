@@ -48,7 +48,7 @@ pub fn tone_of_word(word: &str) -> Tone {
         None => word,
     };
     match word {
-        "Running" | "Ready" | "Active" | "Bound" | "Available" | "Complete" | "Completed" | "Succeeded" | "Healthy" | "True" | "Normal" | "Approved,Issued" | "Established" => Tone::Good,
+        "Running" | "Ready" | "Active" | "Bound" | "Available" | "Complete" | "Completed" | "Succeeded" | "Healthy" | "True" | "Approved,Issued" | "Established" => Tone::Good,
         "Pending" | "ContainerCreating" | "PodInitializing" | "Terminating" | "Progressing" | "Updating" | "Starting" | "Released" | "SuccessCriteriaMet" | "Suspended" | "Waiting" => Tone::Busy,
         "Unknown" | "NotReady" | "Failed" | "Error" | "Evicted" | "OOMKilled" | "Lost" | "Denied" | "NodeLost" | "StartError" | "DeadlineExceeded" | "Unhealthy" => Tone::Bad,
         "Warning" | "Unschedulable" => Tone::Warn,
