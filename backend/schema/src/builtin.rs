@@ -1,6 +1,8 @@
 //! The built-in kinds' schemas, built once from the raw definitions and the facts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::mem::Discriminant;
 use std::sync::{Arc, LazyLock};
 
 use serde_json::Value;
@@ -37,22 +39,20 @@ impl Schemas {
     }
 
     fn build() -> Self {
-        let raw = raw::definitions();
-        let facts = Facts::load();
-        let definitions: HashMap<String, Slot> = raw.keys().map(|name| (name.clone(), Slot::default())).collect();
         let kinds: HashMap<Gvk, String> =
             roots::ALL.iter().map(|r| (Gvk::new(r.group, r.version, r.kind), (r.name)().into_owned())).collect();
         let by_name: HashMap<&str, &Gvk> = kinds.iter().map(|(gvk, name)| (name.as_str(), gvk)).collect();
-        let builder = Builder { facts: &facts, slots: &definitions, raw: &raw };
-        for (name, value) in &raw {
-            let mut schema = builder.definition(name, value);
-            schema.gvk = by_name.get(name.as_str()).map(|gvk| (*gvk).clone());
-            if let Some(slot) = definitions.get(name) {
+        let builder = Builder { facts: Facts::load(), slots: RefCell::default(), scalars: RefCell::default() };
+        raw::each(
+            |_| true,
+            |name, value| {
+                let mut schema = builder.definition(name, &value);
+                schema.gvk = by_name.get(name).map(|gvk| (*gvk).clone());
                 // Each name comes once, so the slot is empty.
-                let _ = slot.set(Arc::new(schema));
-            }
-        }
-        Self { definitions, kinds }
+                let _ = builder.slot(name).set(Arc::new(schema));
+            },
+        );
+        Self { definitions: builder.slots.into_inner(), kinds }
     }
 }
 
@@ -61,10 +61,11 @@ fn is_container(value: &Value) -> bool {
     value.get("type").is_some_and(|t| t == "array" || t == "object")
 }
 
-struct Builder<'a> {
-    facts: &'a Facts,
-    slots: &'a HashMap<String, Slot>,
-    raw: &'a BTreeMap<String, Value>,
+struct Builder {
+    facts: Facts,
+    /// By definition; references make slots before what they refer to is there.
+    slots: RefCell<HashMap<String, Slot>>,
+    scalars: RefCell<HashMap<Discriminant<Node>, Arc<Schema>>>,
 }
 
 /// Definitions whose shape their JSON schema does not tell.
@@ -83,7 +84,23 @@ fn special(name: &str) -> Option<Node> {
     })
 }
 
-impl Builder<'_> {
+impl Builder {
+    fn slot(&self, name: &str) -> Slot {
+        self.slots.borrow_mut().entry(name.to_owned()).or_default().clone()
+    }
+
+    /// The schema of an unnamed type. Thousands of fields are plain strings: they share one.
+    fn inline(&self, node: Node) -> Arc<Schema> {
+        let scalar =
+            matches!(node, Node::String | Node::Boolean | Node::Int32 | Node::Int64 | Node::Number | Node::Bytes);
+        if !scalar {
+            return Arc::new(Schema::of(node));
+        }
+        let mut scalars = self.scalars.borrow_mut();
+        let shared = scalars.entry(std::mem::discriminant(&node)).or_insert_with(|| Arc::new(Schema::of(node)));
+        shared.clone()
+    }
+
     fn definition(&self, name: &str, value: &Value) -> Schema {
         let short = facts::short(name);
         let node = special(name).unwrap_or_else(|| self.node(short, value, None));
@@ -92,9 +109,9 @@ impl Builder<'_> {
     }
 
     fn reference(&self, value: &Value) -> Ref {
-        match raw::referenced(value).and_then(|name| self.slots.get(name)) {
-            Some(slot) => Ref::Named(slot.clone()),
-            None => Ref::Inline(Arc::new(Schema::of(self.node("", value, None)))),
+        match raw::referenced(value) {
+            Some(name) => Ref::Named(self.slot(name)),
+            None => Ref::Inline(self.inline(self.node("", value, None))),
         }
     }
 
@@ -155,9 +172,9 @@ impl Builder<'_> {
         // A JSON object iterates in the order of its keys, so the fields are sorted.
         let fields = properties.into_iter().flatten().map(|(name, of)| {
             let fact = self.facts.merge(owner, name);
-            let schema = match raw::referenced(of).and_then(|n| self.slots.get(n)) {
-                Some(slot) => Ref::Named(slot.clone()),
-                None => Ref::Inline(Arc::new(Schema::of(self.node("", of, fact)))),
+            let schema = match raw::referenced(of) {
+                Some(name) => Ref::Named(self.slot(name)),
+                None => Ref::Inline(self.inline(self.node("", of, fact))),
             };
             let strategy = fact.map_or("", |f| f.patch_strategy);
             let default = self.facts.default(owner, name);
@@ -179,7 +196,6 @@ impl Builder<'_> {
         });
         let mut fields: Vec<Field> = fields.collect();
         fields.sort_by(|a, b| a.name.cmp(&b.name));
-        debug_assert!(self.raw.len() == self.slots.len());
         Struct { fields, preserve_unknown: false, rest: None }
     }
 }

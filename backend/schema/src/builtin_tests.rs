@@ -1,6 +1,14 @@
 use crate::facts::Facts;
 use crate::schema::{ListKind, Node, Ref};
-use crate::{builtin, facts, roots};
+use crate::{builtin, facts, raw, roots};
+use serde_json::Value;
+use std::collections::BTreeMap;
+
+fn definitions() -> BTreeMap<String, Value> {
+    let mut out = BTreeMap::new();
+    raw::each(|_| true, |name, value| assert!(out.insert(name.to_owned(), value).is_none(), "{name} twice"));
+    out
+}
 
 #[test]
 fn every_root_has_a_schema() {
@@ -14,7 +22,7 @@ fn every_root_has_a_schema() {
 /// A row of the tables that names no field would be a fact that is never used.
 #[test]
 fn every_fact_is_about_something() {
-    let raw = crate::raw::definitions();
+    let raw = definitions();
     let by_short: std::collections::HashMap<&str, _> =
         raw.iter().map(|(name, value)| (facts::short(name), value)).collect();
     let mut stray: Vec<String> = Facts::load()
@@ -61,7 +69,7 @@ fn every_reference_is_filled() {
             assert!(slot.get().is_some());
         }
     }
-    for name in crate::raw::definitions().keys() {
+    for name in definitions().keys() {
         match &builtin().definition(name).expect(name).node {
             Node::Struct(fields) => fields.fields.iter().for_each(|field| check(&field.schema)),
             Node::OneOf(choices) => choices.iter().for_each(check),

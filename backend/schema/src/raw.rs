@@ -1,33 +1,32 @@
 //! The raw definitions: every type as `k8s-openapi` describes it, descriptions included.
-//! Built on demand and dropped again: a megabyte of descriptions is not worth keeping.
-
-use std::collections::BTreeMap;
+//! Made on demand, one kind after the other, and dropped again: megabytes of descriptions are not worth keeping.
 
 use schemars::generate::{SchemaGenerator, SchemaSettings};
 use serde_json::Value;
 
-use crate::roots;
+use crate::roots::{self, Root};
 
 /// Where references point while definitions are raw: `#/definitions/io.k8s.api.core.v1.Pod`.
 pub const PREFIX: &str = "#/definitions/";
 
-/// Every definition reachable from the root kinds, by its OpenAPI name.
-pub fn definitions() -> BTreeMap<String, Value> {
+/// Hands over, once each, the definitions that the wanted kinds and the types of every API need.
+pub fn each(wanted: impl Fn(&Root) -> bool, mut take: impl FnMut(&str, Value)) {
     let settings = SchemaSettings::draft07().with(|s| {
         s.definitions_path = "/definitions".into();
         s.meta_schema = None;
         s.transforms.clear();
     });
     let mut generator = SchemaGenerator::new(settings);
-    for root in roots::ALL {
-        (root.collect)(&mut generator);
-    }
-    for collect in roots::OTHERS {
+    let roots = roots::ALL.iter().filter(|root| wanted(root)).map(|root| root.collect);
+    for collect in roots.chain(roots::OTHERS.iter().copied()) {
         collect(&mut generator);
+        // What was handed over leaves a null, by which the generator knows that it has made it.
+        for (name, definition) in generator.definitions_mut().iter_mut().filter(|(_, value)| !value.is_null()) {
+            let mut definition = definition.take();
+            correct(name, &mut definition);
+            take(name, definition);
+        }
     }
-    let mut out: BTreeMap<String, Value> = generator.take_definitions(false).into_iter().collect();
-    correct(&mut out);
-    out
 }
 
 /// References whose `name` may be absent, which the Rust types cannot say.
@@ -49,23 +48,23 @@ const METADATA_REQUIRED: &[&str] = &[
 ];
 
 /// Puts right what the Rust types require more than the API does.
-fn correct(definitions: &mut BTreeMap<String, Value>) {
-    let mut optional = |name: &str, field: &str| {
-        let Some(Value::Object(definition)) = definitions.get_mut(name) else { return };
-        if let Some(Value::Array(required)) = definition.get_mut("required") {
-            required.retain(|required| required != field);
-            if required.is_empty() {
-                definition.remove("required");
-            }
-        }
+fn correct(name: &str, definition: &mut Value) {
+    let kind = roots::ALL.iter().any(|root| (root.name)() == name);
+    let optional = if NAME_OPTIONAL.contains(&name) {
+        "name"
+    } else if kind && !METADATA_REQUIRED.contains(&name) {
+        "metadata"
+    } else {
+        return;
     };
-    for root in roots::ALL {
-        let name = (root.name)();
-        if !METADATA_REQUIRED.contains(&&*name) {
-            optional(&name, "metadata");
+    if let Some(definition) = definition.as_object_mut()
+        && let Some(Value::Array(required)) = definition.get_mut("required")
+    {
+        required.retain(|field| field != optional);
+        if required.is_empty() {
+            definition.remove("required");
         }
     }
-    NAME_OPTIONAL.iter().for_each(|name| optional(name, "name"));
 }
 
 /// The definition that a `$ref` names.

@@ -152,6 +152,7 @@ pub const ALL: &[Root] = roots! {
 pub const OTHERS: &[fn(&mut SchemaGenerator)] = &[
     collect::<meta::v1::DeleteOptions>,
     collect::<meta::v1::ListMeta>,
+    collect::<meta::v1::ObjectMeta>,
     collect::<meta::v1::Patch>,
     collect::<meta::v1::WatchEvent<core::v1::Pod>>,
     collect::<k8s_openapi::apimachinery::pkg::runtime::RawExtension>,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
-use super::operations::{DELETE_OPTIONS, PATCH, RESOURCE_LIST, STATUS};
+use super::operations::{DELETE_OPTIONS, RESOURCE_LIST, STATUS};
 use super::{ApiResource, Definition, custom};
 use crate::facts::{self, Fact, Facts};
 use crate::{builtin, raw, roots};
@@ -76,11 +76,7 @@ pub fn of<'r>(
     names: &Names,
     dialect: Dialect,
 ) -> Map<String, Value> {
-    let mut wanted: BTreeSet<String> =
-        [DELETE_OPTIONS, STATUS, PATCH, RESOURCE_LIST, WATCH_EVENT, LIST_META, OBJECT_META]
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
+    let mut wanted: BTreeSet<String> = [STATUS, RESOURCE_LIST].into_iter().map(str::to_owned).collect();
     let mut out = Map::new();
     for resource in resources {
         let (group, version) = (&*resource.group, &*resource.version);
@@ -106,13 +102,17 @@ pub fn of<'r>(
             }
         }
     }
-    let publisher = Publisher { facts: Facts::load(), raw: raw::definitions(), dialect };
-    for (name, mut schema) in publisher.closure(wanted) {
-        if let Some(gvks) = kinds(&name, all) {
-            put(&mut schema, "x-kubernetes-group-version-kind", gvks);
-        }
-        out.insert(name, schema);
-    }
+    let publisher = Publisher { facts: Facts::load(), dialect };
+    raw::each(
+        |root| wanted.contains(&*(root.name)()),
+        |name, raw| {
+            let mut schema = publisher.definition(name, &raw);
+            if let Some(gvks) = kinds(name, all) {
+                put(&mut schema, "x-kubernetes-group-version-kind", gvks);
+            }
+            out.insert(name.to_owned(), schema);
+        },
+    );
     out
 }
 
@@ -178,27 +178,13 @@ pub fn refer(reference: &str, description: &str, default: Option<Value>, dialect
 
 struct Publisher {
     facts: Facts,
-    raw: BTreeMap<String, Value>,
     dialect: Dialect,
 }
 
 impl Publisher {
-    /// The definitions and all they refer to.
-    fn closure(&self, mut wanted: BTreeSet<String>) -> BTreeMap<String, Value> {
-        let mut out = BTreeMap::new();
-        while let Some(name) = wanted.pop_first() {
-            let Some(raw) = self.raw.get(&name).filter(|_| !out.contains_key(&name)) else { continue };
-            let mut found = BTreeSet::new();
-            let published = self.definition(&name, raw, &mut found);
-            wanted.extend(found);
-            out.insert(name, published);
-        }
-        out
-    }
-
-    fn definition(&self, name: &str, raw: &Value, found: &mut BTreeSet<String>) -> Value {
+    fn definition(&self, name: &str, raw: &Value) -> Value {
         let short = facts::short(name);
-        let mut out = self.schema(short, raw, found);
+        let mut out = self.schema(short, raw);
         if let Some(shape) = shape(short, self.dialect) {
             let description = raw.get("description").cloned().unwrap_or_default();
             out = shape;
@@ -213,20 +199,19 @@ impl Publisher {
     }
 
     /// `owner` is the type whose properties are meant; empty for anything without name.
-    fn schema(&self, owner: &str, raw: &Value, found: &mut BTreeSet<String>) -> Value {
+    fn schema(&self, owner: &str, raw: &Value) -> Value {
         let Value::Object(fields) = raw else { return raw.clone() };
         let mut out = Map::new();
         for (key, value) in fields {
             let value = match key.as_str() {
                 "$ref" => {
                     let name = raw::referenced(raw).unwrap_or_default();
-                    found.insert(name.to_owned());
                     self.dialect.reference(name).into()
                 }
-                "items" | "additionalProperties" => self.schema("", value, found),
+                "items" | "additionalProperties" => self.schema("", value),
                 "properties" => {
                     let properties = value.as_object().into_iter().flatten();
-                    properties.map(|(name, of)| (name.clone(), self.property(owner, name, of, found))).collect()
+                    properties.map(|(name, of)| (name.clone(), self.property(owner, name, of))).collect()
                 }
                 // Only shapes that are written otherwise have these.
                 "oneOf" | "x-kubernetes-int-or-string" => continue,
@@ -237,11 +222,10 @@ impl Publisher {
         Value::Object(out)
     }
 
-    fn property(&self, owner: &str, name: &str, raw: &Value, found: &mut BTreeSet<String>) -> Value {
+    fn property(&self, owner: &str, name: &str, raw: &Value) -> Value {
         let default = self.facts.default(owner, name);
         let mut out = match raw::referenced(raw) {
             Some(target) => {
-                found.insert(target.to_owned());
                 let description = raw.get("description").and_then(Value::as_str).unwrap_or_default();
                 let reference = self.dialect.reference(target);
                 if description.is_empty() && default.is_none() {
@@ -251,7 +235,7 @@ impl Publisher {
                 }
             }
             None => {
-                let mut out = self.schema("", raw, found);
+                let mut out = self.schema("", raw);
                 if let (Some(default), Dialect::V3) = (default, self.dialect) {
                     put(&mut out, "default", default);
                 }
