@@ -2,12 +2,24 @@
 //!
 //! Invariants:
 //! - It sees only a `kube::Client` and holds no state that the API cannot give back.
-//! - Deciding is pure (pod and snapshot in, node or reasons out); binding happens apart and may fail without harm.
+//! - Deciding is pure (pod and cluster in, node or reasons out); binding happens apart and may fail without harm.
+//!
+//! Source: <https://kubernetes.io/docs/concepts/scheduling-eviction/kube-scheduler/>
 
-use tokio_util::sync::CancellationToken;
+mod api;
+mod bind;
+mod cluster;
+mod counters;
+mod cycle;
+mod info;
+mod plugins;
+mod preempt;
+mod queue;
+mod resources;
+mod scheduler;
+pub mod synthetic;
+#[cfg_attr(not(test), expect(dead_code, reason = "the rate example uses a part of it"))]
+mod testing;
+mod watch;
 
-/// Schedules until `shutdown`. The caller holds the leader's lease.
-pub async fn run(client: kube::Client, shutdown: CancellationToken) {
-    let _ = client;
-    shutdown.cancelled().await;
-}
+pub use scheduler::run;
