@@ -10,7 +10,7 @@ use crate::{
     columns::{self, Column},
     custom::Custom,
     meta,
-    strategy::{Generation, Propagation, ScalePaths, StatusMeta, Strategy},
+    strategy::{Field, Generation, Propagation, ScalePaths, StatusMeta, Strategy},
     value::{Look, MapExt, object, semantic_eq},
 };
 
@@ -108,13 +108,21 @@ impl Kind {
         }
     }
 
-    /// Brings a new object into its first state: no status from outside, generation 1. Names, UID and time are the
-    /// caller's business.
+    /// Brings a new object into its first state: no status from outside, generation 1. Names, UID and time must be
+    /// there already, and mutating admission must be over: a Job's selector is its UID, a Pod's class its resources.
     pub fn prepare_create(&self, object: &mut Value) {
         let strategy = self.strategy();
         let Some(map) = object.as_object_mut() else { return };
         if self.splits_status() {
-            map.remove("status");
+            match &self.behaviour {
+                Behaviour::Builtin(strategy) if strategy.keeps_status_on_create => {}
+                Behaviour::Builtin(_) => {
+                    map.insert("status".into(), Value::Object(serde_json::Map::new()));
+                }
+                Behaviour::Custom(_) => {
+                    map.remove("status");
+                }
+            }
         }
         if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.remove("generation");
@@ -129,7 +137,7 @@ impl Kind {
     }
 
     /// Undoes in `new` what an update through `subresource` ("" for the object itself) may not touch, silently, as
-    /// upstream does; bumps the generation when what it counts has changed.
+    /// upstream does; bumps the generation when what it counts has changed, so after mutating admission.
     pub fn prepare_update(&self, new: &mut Value, old: &Value, subresource: &str) {
         let strategy = self.strategy();
         meta::keep_system_fields(new, old);
@@ -162,7 +170,10 @@ impl Kind {
         let strategy = self.strategy();
         let mut errors = meta::validate_meta(object, self.namespaced, strategy.name);
         match &self.behaviour {
-            Behaviour::Builtin(strategy) => (strategy.validate)(object, &mut errors),
+            Behaviour::Builtin(strategy) => {
+                (strategy.validate)(&stored(strategy, object), &mut errors);
+                (strategy.validate_as_sent)(object, &mut errors);
+            }
             Behaviour::Custom(custom) => custom.validate(object, &mut errors),
         }
         errors
@@ -172,7 +183,10 @@ impl Kind {
     pub fn validate_update(&self, new: &Value, old: &Value, subresource: &str) -> ErrorList {
         let mut errors = meta::validate_meta_update(new, old);
         match (&self.behaviour, subresource) {
-            (Behaviour::Builtin(strategy), "") => (strategy.validate_update)(new, old, &mut errors),
+            (Behaviour::Builtin(strategy), "") => {
+                (strategy.validate_update)(&stored(strategy, new), &stored(strategy, old), &mut errors);
+                (strategy.validate_update_as_sent)(new, old, &mut errors);
+            }
             (Behaviour::Builtin(strategy), "status") => (strategy.validate_status_update)(new, old, &mut errors),
             (Behaviour::Builtin(strategy), other) => {
                 (strategy.validate_subresource_update)(new, old, other, &mut errors)
@@ -195,7 +209,7 @@ impl Kind {
     pub fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         match &self.behaviour {
             Behaviour::Builtin(strategy) if strategy.columns.is_empty() => columns::plain_row(object),
-            Behaviour::Builtin(strategy) => (strategy.row)(object, now),
+            Behaviour::Builtin(strategy) => (strategy.row)(&stored(strategy, object), now),
             Behaviour::Custom(custom) => custom.row(object, now),
         }
     }
@@ -203,11 +217,11 @@ impl Kind {
     /// The selectable fields of one object, besides `metadata.name` and `metadata.namespace`.
     pub fn selectable(&self, object: &Value) -> Vec<(Cow<'static, str>, String)> {
         match &self.behaviour {
-            Behaviour::Builtin(strategy) => strategy
-                .fields
-                .iter()
-                .map(|field| (Cow::Borrowed(field.name), (field.get)(object, field.name)))
-                .collect(),
+            Behaviour::Builtin(strategy) => {
+                let object = stored(strategy, object);
+                let value = |field: &Field| (Cow::Borrowed(field.name), (field.get)(&object, field.name));
+                strategy.fields.iter().map(value).collect()
+            }
             Behaviour::Custom(custom) => custom.selectable(object),
         }
     }
@@ -253,7 +267,7 @@ impl Kind {
     /// From this version's form to the stored one.
     pub fn to_storage(&self, object: Value) -> Value {
         match &self.behaviour {
-            Behaviour::Builtin(strategy) => (strategy.to_storage)(object, &self.group, &self.version),
+            Behaviour::Builtin(strategy) => into_stored(strategy, object),
             Behaviour::Custom(custom) => custom.to_storage(object),
         }
     }
@@ -261,7 +275,10 @@ impl Kind {
     /// From the stored form to this version's.
     pub fn from_storage(&self, object: Value) -> Value {
         match &self.behaviour {
-            Behaviour::Builtin(strategy) => (strategy.from_storage)(object, &self.group, &self.version),
+            Behaviour::Builtin(strategy) => match &strategy.versions {
+                Some(versions) => (versions.from_stored)(object, &self.api_version()),
+                None => object,
+            },
             Behaviour::Custom(_) => crate::strategy::with_api_version(object, self.api_version()),
         }
     }
@@ -272,6 +289,23 @@ impl Kind {
     /// A sentence on what in the definition cannot be understood.
     pub fn from_crd(definition: &Value) -> Result<Vec<Self>, String> {
         crate::custom::from_crd(definition)
+    }
+}
+
+/// The object in its stored form.
+fn stored<'a>(strategy: &Strategy, object: &'a Value) -> Cow<'a, Value> {
+    match &strategy.versions {
+        Some(versions) if object.text("apiVersion") != versions.stored => {
+            Cow::Owned((versions.to_stored)(object.clone()))
+        }
+        _ => Cow::Borrowed(object),
+    }
+}
+
+fn into_stored(strategy: &Strategy, object: Value) -> Value {
+    match &strategy.versions {
+        Some(versions) if object.text("apiVersion") != versions.stored => (versions.to_stored)(object),
+        _ => object,
     }
 }
 
@@ -291,6 +325,10 @@ impl Generation {
         match self {
             Self::None | Self::Once => false,
             Self::Spec => !semantic_eq(new.at("spec"), old.at("spec")),
+            Self::SpecAndAnnotations => {
+                let annotations = "metadata.annotations";
+                Self::Spec.counts(new, old) || !semantic_eq(new.at(annotations), old.at(annotations))
+            }
             Self::AllButStatus => {
                 let spared = |key: &str| matches!(key, "metadata" | "status" | "apiVersion" | "kind");
                 let keys = |v: &Value| -> Vec<String> {

@@ -23,6 +23,7 @@ pub use builtin::builtin;
 pub use columns::{Column, ColumnType};
 pub use human::{human_duration, short_human_duration};
 pub use kind::{Kind, Subresource};
+pub use kinds::{namespace, node, pod, service};
 
 pub use meta::{validate_meta, validate_meta_update};
 pub use strategy::{Propagation, ScalePaths, Strategy};

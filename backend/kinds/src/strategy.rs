@@ -20,6 +20,8 @@ pub enum Generation {
     Once,
     /// With `spec`.
     Spec,
+    /// With `spec` and annotations (a Deployment hands its annotations down).
+    SpecAndAnnotations,
     /// With anything but metadata and status.
     AllButStatus,
 }
@@ -105,13 +107,20 @@ pub struct Strategy {
     pub name: NameRule,
     pub generation: Generation,
     pub status_meta: StatusMeta,
+    /// Nodes register with their status.
+    pub keeps_status_on_create: bool,
+    /// In the form the client sent, as is preparing.
     pub default: fn(&mut Value),
     pub prepare_create: fn(&mut Value),
     pub prepare_update: fn(new: &mut Value, old: &Value),
     pub prepare_status_update: fn(new: &mut Value, old: &Value),
     pub prepare_subresource_update: fn(new: &mut Value, old: &Value, subresource: &str),
     pub validate: fn(&Value, &mut ErrorList),
+    /// In the form the client sent.
+    pub validate_as_sent: fn(&Value, &mut ErrorList),
     pub validate_update: fn(new: &Value, old: &Value, &mut ErrorList),
+    /// In the form the client sent.
+    pub validate_update_as_sent: fn(new: &Value, old: &Value, &mut ErrorList),
     pub validate_status_update: fn(new: &Value, old: &Value, &mut ErrorList),
     pub validate_subresource_update: fn(new: &Value, old: &Value, subresource: &str, &mut ErrorList),
     /// Empty for the plain two: Name, Created At.
@@ -123,8 +132,18 @@ pub struct Strategy {
     pub propagation: Propagation,
     pub create_on_update: bool,
     pub unconditional_update: bool,
-    pub to_storage: fn(Value, group: &str, version: &str) -> Value,
-    pub from_storage: fn(Value, group: &str, version: &str) -> Value,
+    /// For kinds with several served forms.
+    pub versions: Option<Versions>,
+}
+
+/// How the forms of a kind that has several become each other. All functions of a strategy see the stored form, but
+/// for those that say otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Versions {
+    /// The `apiVersion` of the stored form.
+    pub stored: &'static str,
+    pub to_stored: fn(Value) -> Value,
+    pub from_stored: fn(Value, api_version: &str) -> Value,
 }
 
 impl Strategy {
@@ -133,13 +152,16 @@ impl Strategy {
         name: subdomain_name,
         generation: Generation::None,
         status_meta: StatusMeta::Free,
+        keeps_status_on_create: false,
         default: |_| {},
         prepare_create: |_| {},
         prepare_update: |_, _| {},
         prepare_status_update: |_, _| {},
         prepare_subresource_update: |_, _, _| {},
         validate: |_, _| {},
+        validate_as_sent: |_, _| {},
         validate_update: |_, _, _| {},
+        validate_update_as_sent: |_, _, _| {},
         validate_status_update: |_, _, _| {},
         validate_subresource_update: |_, _, _, _| {},
         columns: &[],
@@ -150,8 +172,7 @@ impl Strategy {
         propagation: Propagation::Background,
         create_on_update: false,
         unconditional_update: true,
-        to_storage: |object, _, _| object,
-        from_storage: |object, _, _| object,
+        versions: None,
     };
 
     /// The part of the behaviour that all custom resources share.

@@ -2,6 +2,7 @@
 //!
 //! Invariant: no I/O, no clock, no randomness; everything here builds for wasm32.
 
+pub mod cron;
 pub mod field;
 pub mod limits;
 pub mod names;

@@ -2,10 +2,57 @@
 
 use crate::strategy::Strategy;
 
+mod component_status;
 mod config_map;
+mod controller_revision;
+mod cron_job;
+mod daemon_set;
+mod deployment;
+mod endpoints;
+mod event;
+mod job;
+mod limit_range;
+pub mod namespace;
+pub mod node;
+mod persistent_volume;
+mod persistent_volume_claim;
+pub mod pod;
+mod pod_template;
+mod replica_set;
+mod replication_controller;
+mod resource_quota;
+mod secret;
+pub mod service;
+mod service_account;
+mod stateful_set;
+mod workload;
 
 /// Group, resource and behaviour; sorted.
-const ALL: &[(&str, &str, &Strategy)] = &[("", "configmaps", &config_map::STRATEGY)];
+const ALL: &[(&str, &str, &Strategy)] = &[
+    ("", "componentstatuses", &component_status::STRATEGY),
+    ("", "configmaps", &config_map::STRATEGY),
+    ("", "endpoints", &endpoints::STRATEGY),
+    ("", "events", &event::STRATEGY),
+    ("", "limitranges", &limit_range::STRATEGY),
+    ("", "namespaces", &namespace::STRATEGY),
+    ("", "nodes", &node::STRATEGY),
+    ("", "persistentvolumeclaims", &persistent_volume_claim::STRATEGY),
+    ("", "persistentvolumes", &persistent_volume::STRATEGY),
+    ("", "pods", &pod::STRATEGY),
+    ("", "podtemplates", &pod_template::STRATEGY),
+    ("", "replicationcontrollers", &replication_controller::STRATEGY),
+    ("", "resourcequotas", &resource_quota::STRATEGY),
+    ("", "secrets", &secret::STRATEGY),
+    ("", "serviceaccounts", &service_account::STRATEGY),
+    ("", "services", &service::STRATEGY),
+    ("apps", "controllerrevisions", &controller_revision::STRATEGY),
+    ("apps", "daemonsets", &daemon_set::STRATEGY),
+    ("apps", "deployments", &deployment::STRATEGY),
+    ("apps", "replicasets", &replica_set::STRATEGY),
+    ("apps", "statefulsets", &stateful_set::STRATEGY),
+    ("batch", "cronjobs", &cron_job::STRATEGY),
+    ("batch", "jobs", &job::STRATEGY),
+];
 
 pub(crate) fn find(group: &str, resource: &str) -> Option<&'static Strategy> {
     let index = ALL.binary_search_by(|(g, r, _)| (*g, *r).cmp(&(group, resource))).ok()?;

@@ -1,0 +1,142 @@
+//! DaemonSet. Source: <https://kubernetes.io/docs/concepts/workloads/controllers/daemonset/>
+
+use jiff::Timestamp;
+use pilothouse_api::field::{Error, ErrorList, Path};
+use serde_json::Value;
+
+use super::{pod, workload};
+use crate::{
+    checks::{at_most_hundred_percent, immutable, is_zero_int_or_percent, non_negative},
+    columns::{AGE, Column, NAME, age, containers, count, labels, name, selector},
+    strategy::{Generation, Strategy},
+    value::{Look, MapExt, child, object, semantic_eq},
+};
+
+pub(crate) static STRATEGY: Strategy = Strategy {
+    generation: Generation::Spec,
+    default,
+    prepare_create: |object| set_template_generation(object, 1),
+    prepare_update,
+    validate,
+    validate_update,
+    validate_status_update,
+    columns: COLUMNS,
+    row,
+    ..Strategy::PLAIN
+};
+
+/// Counts the changes of the template; clients of old read it.
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    Column::number("Desired"),
+    Column::number("Current"),
+    Column::number("Ready"),
+    Column::number("Up-to-date"),
+    Column::number("Available"),
+    Column::text("Node Selector"),
+    AGE,
+    Column::wide("Containers"),
+    Column::wide("Images"),
+    Column::wide("Selector"),
+];
+
+fn row(object: &Value, now: Timestamp) -> Vec<Value> {
+    let (names, images) = containers(object.at("spec.template"));
+    vec![
+        name(object),
+        count(object, "status.desiredNumberScheduled"),
+        count(object, "status.currentNumberScheduled"),
+        count(object, "status.numberReady"),
+        count(object, "status.updatedNumberScheduled"),
+        count(object, "status.numberAvailable"),
+        labels(object.at("spec.template.spec.nodeSelector")),
+        age(object, now),
+        names,
+        images,
+        selector(object.at("spec.selector")),
+    ]
+}
+
+fn default(object: &mut Value) {
+    let Some(map) = object.as_object_mut() else { return };
+    let spec = child(map, "spec");
+    let strategy = child(spec, "updateStrategy");
+    strategy.or_set("type", "RollingUpdate");
+    if strategy.get("type").and_then(Value::as_str) == Some("RollingUpdate") {
+        let rolling = child(strategy, "rollingUpdate");
+        rolling.or_set("maxUnavailable", 1);
+        rolling.or_set("maxSurge", 0);
+    }
+    spec.or_set("revisionHistoryLimit", 10);
+    pod::default::template(object, "spec.template");
+}
+
+fn set_template_generation(daemon_set: &mut Value, generation: i64) {
+    let annotations = child(object(daemon_set, "metadata"), "annotations");
+    annotations.insert(TEMPLATE_GENERATION.into(), generation.to_string().into());
+}
+
+fn prepare_update(new: &mut Value, old: &Value) {
+    let text = old.at("metadata.annotations").get(TEMPLATE_GENERATION).and_then(Value::as_str);
+    let had: i64 = text.and_then(|t| t.parse().ok()).unwrap_or(1);
+    let changed = !semantic_eq(new.at("spec.template"), old.at("spec.template"));
+    set_template_generation(new, had + i64::from(changed));
+}
+
+fn validate(object: &Value, errors: &mut ErrorList) {
+    let (spec, path) = (object.at("spec"), Path::new("spec"));
+    workload::selector_and_template(spec, &path, "daemonset", errors);
+    workload::runs_for_ever(spec, &path, "DaemonSet", errors);
+    non_negative(spec, &path, "minReadySeconds", errors);
+    let (strategy, at) = (spec.at("updateStrategy"), path.child("updateStrategy"));
+    match strategy.text("type") {
+        "OnDelete" => {}
+        "RollingUpdate" => rolling(strategy.at("rollingUpdate"), &at.child("rollingUpdate"), errors),
+        _ => errors.push(Error::not_supported(at, strategy.clone(), &["RollingUpdate", "OnDelete"])),
+    }
+    non_negative(spec, &path, "revisionHistoryLimit", errors);
+}
+
+fn rolling(rolling: &Value, path: &Path, errors: &mut ErrorList) {
+    if rolling.is_null() {
+        return errors.push(Error::required(path.clone(), ""));
+    }
+    let (down, up) = (rolling.at("maxUnavailable"), rolling.at("maxSurge"));
+    for (value, key) in [(down, "maxUnavailable"), (up, "maxSurge")] {
+        workload::non_negative_or_percent(value, &path.child(key), errors);
+        at_most_hundred_percent(value, &path.child(key), errors);
+    }
+    match (is_zero_int_or_percent(down), is_zero_int_or_percent(up)) {
+        (false, false) => {
+            let detail = "may not be set when maxUnavailable is non-zero";
+            errors.push(Error::invalid(path.child("maxSurge"), up.clone(), detail));
+        }
+        (true, true) => {
+            errors.push(Error::required(path.child("maxUnavailable"), "cannot be 0 when maxSurge is 0"));
+        }
+        _ => {}
+    }
+}
+
+fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {
+    immutable(new.at("spec.selector"), old.at("spec.selector"), &Path::new("spec").child("selector"), errors);
+    validate(new, errors);
+}
+
+fn validate_status_update(new: &Value, old: &Value, errors: &mut ErrorList) {
+    let keys = [
+        "currentNumberScheduled",
+        "numberMisscheduled",
+        "desiredNumberScheduled",
+        "numberReady",
+        "observedGeneration",
+        "updatedNumberScheduled",
+        "numberAvailable",
+        "numberUnavailable",
+        "collisionCount",
+    ];
+    workload::counts(new.at("status"), &keys, errors);
+    workload::not_decremented(new, old, "collisionCount", errors);
+}

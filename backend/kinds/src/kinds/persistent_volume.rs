@@ -1,0 +1,188 @@
+//! PersistentVolume. Source: <https://kubernetes.io/docs/concepts/storage/persistent-volumes/>
+
+use jiff::Timestamp;
+use pilothouse_api::{
+    field::{Error, ErrorList, Path},
+    names,
+};
+use serde_json::Value;
+
+use super::{persistent_volume_claim as claim, pod};
+use crate::{
+    checks::{canonical_quantities, immutable, one_of_if_set, push_all, quantity},
+    columns::{AGE, Column, NAME, age, name},
+    strategy::Strategy,
+    value::{Look, MapExt, bare, object, semantic_eq},
+};
+
+pub(crate) static STRATEGY: Strategy = Strategy {
+    default: |volume| {
+        object(volume, "status").or_set("phase", "Pending");
+        let spec = object(volume, "spec");
+        spec.or_set("persistentVolumeReclaimPolicy", "Retain");
+        spec.or_set("volumeMode", "Filesystem");
+        pod::default::volume_source(spec);
+        canonical_quantities(spec.get_mut("capacity"));
+    },
+    prepare_create: |volume| object(volume, "status").or_set("phase", "Pending"),
+    validate,
+    validate_update,
+    columns: COLUMNS,
+    row,
+    ..Strategy::PLAIN
+};
+
+/// The kinds of volumes that can be persistent.
+const SOURCES: &[&str] = &[
+    "awsElasticBlockStore",
+    "azureDisk",
+    "azureFile",
+    "cephfs",
+    "cinder",
+    "csi",
+    "fc",
+    "flexVolume",
+    "flocker",
+    "gcePersistentDisk",
+    "glusterfs",
+    "hostPath",
+    "iscsi",
+    "local",
+    "nfs",
+    "photonPersistentDisk",
+    "portworxVolume",
+    "quobyte",
+    "rbd",
+    "scaleIO",
+    "storageos",
+    "vsphereVolume",
+];
+
+const COLUMNS: &[Column] = &[
+    NAME,
+    Column::text("Capacity"),
+    Column::text("Access Modes"),
+    Column::text("Reclaim Policy"),
+    Column::text("Status"),
+    Column::text("Claim"),
+    Column::text("StorageClass"),
+    Column::text("VolumeAttributesClass"),
+    Column::text("Reason"),
+    AGE,
+    Column::wide("VolumeMode"),
+];
+
+/// `RWO,ROX`: access modes in short.
+pub(super) fn access_modes_text(modes: &Value) -> String {
+    let have: Vec<&str> = modes.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let order =
+        [("ReadWriteOnce", "RWO"), ("ReadOnlyMany", "ROX"), ("ReadWriteMany", "RWX"), ("ReadWriteOncePod", "RWOP")];
+    let short: Vec<&str> = order.iter().filter(|(mode, _)| have.contains(mode)).map(|(_, short)| *short).collect();
+    short.join(",")
+}
+
+fn row(volume: &Value, now: Timestamp) -> Vec<Value> {
+    let reference = volume.at("spec.claimRef");
+    let claimed = if reference.is_object() {
+        format!("{}/{}", reference.text("namespace"), reference.text("name"))
+    } else {
+        String::new()
+    };
+    let phase = if volume.has("metadata.deletionTimestamp") { "Terminating" } else { volume.text("status.phase") };
+    let size = volume.at("spec.capacity.storage");
+    vec![
+        name(volume),
+        if size.is_null() { "0".into() } else { bare(size).as_ref().into() },
+        access_modes_text(volume.at("spec.accessModes")).into(),
+        volume.text("spec.persistentVolumeReclaimPolicy").into(),
+        phase.into(),
+        claimed.into(),
+        claim::class(volume).into(),
+        volume.at("spec.volumeAttributesClassName").as_str().unwrap_or("<unset>").into(),
+        volume.text("status.reason").into(),
+        age(volume, now),
+        volume.at("spec.volumeMode").as_str().unwrap_or("<unset>").into(),
+    ]
+}
+
+fn validate(volume: &Value, errors: &mut ErrorList) {
+    let (spec, path) = (volume.at("spec"), Path::new("spec"));
+    claim::access_modes(spec, &path, errors);
+    let (capacity, at) = (spec.at("capacity"), path.child("capacity"));
+    if capacity.as_object().is_none_or(serde_json::Map::is_empty) {
+        errors.push(Error::required(at.clone(), ""));
+    } else if capacity.get("storage").is_none() || spec.entries("capacity").count() > 1 {
+        errors.push(Error::not_supported(at.clone(), capacity.clone(), &["storage"]));
+    }
+    for (name, value) in spec.entries("capacity") {
+        let at = at.key(name);
+        if quantity(value, &at, errors).is_some_and(|q| q.is_zero() || q.is_negative()) {
+            errors.push(Error::invalid(at, bare(value).as_ref(), "must be greater than zero"));
+        }
+    }
+    let policies = &["Delete", "Recycle", "Retain"];
+    one_of_if_set(spec, &path, "persistentVolumeReclaimPolicy", policies, errors);
+    if spec.has("nodeAffinity.required") {
+        let at = path.child("nodeAffinity").child("required");
+        pod::node_selector(spec.at("nodeAffinity.required"), &at, errors);
+    }
+    source(spec, &path, errors);
+    if spec.text("hostPath.path") == "/" && spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
+        let detail = "may not be 'recycle' for a hostPath mount of '/'";
+        errors.push(Error::forbidden(path.child("persistentVolumeReclaimPolicy"), detail));
+    }
+    let class = spec.text("storageClassName");
+    if !class.is_empty() {
+        push_all(names::is_dns1123_subdomain(class), class, &path.child("storageClassName"), errors);
+    }
+    one_of_if_set(spec, &path, "volumeMode", &["Block", "Filesystem"], errors);
+}
+
+fn source(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    let found: Vec<&&str> = SOURCES.iter().filter(|kind| spec.has(kind)).collect();
+    for (index, kind) in found.iter().enumerate() {
+        let (source, path) = (spec.at(kind), path.child(kind));
+        if index > 0 {
+            errors.push(Error::forbidden(path, "may not specify more than 1 volume type"));
+            continue;
+        }
+        let required: &[&str] = match **kind {
+            "hostPath" | "local" => &["path"],
+            "nfs" => &["server", "path"],
+            "csi" => &["driver", "volumeHandle"],
+            "iscsi" => &["targetPortal", "iqn"],
+            _ => &[],
+        };
+        for key in required {
+            crate::checks::required(source, &path, key, errors);
+        }
+        pod::volume_source_common(kind, source, &path, errors);
+        if **kind == "local" && !spec.has("nodeAffinity") {
+            let mut error =
+                Error::required(Path::new("metadata").child("annotations"), "Local volume requires node affinity");
+            error.field = Path::new("spec").child("nodeAffinity");
+            errors.push(error);
+        }
+    }
+    if found.is_empty() {
+        errors.push(Error::required(path.clone(), "must specify a volume type"));
+    }
+}
+
+fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {
+    validate(new, errors);
+    let (new, old) = (new.at("spec"), old.at("spec"));
+    let mut masked = new.clone();
+    if old.is_object() && !old.has("csi.controllerExpandSecretRef") {
+        pod::take(&mut masked, "csi.controllerExpandSecretRef");
+    }
+    if SOURCES.iter().any(|kind| !semantic_eq(masked.at(kind), old.at(kind))) {
+        let path = Path::new("spec").child("persistentvolumesource");
+        errors.push(Error::forbidden(path, "spec.persistentvolumesource is immutable after creation\n"));
+    }
+    immutable(new.at("volumeMode"), old.at("volumeMode"), &Path::new("volumeMode"), errors);
+    if old.has("nodeAffinity") && !semantic_eq(new.at("nodeAffinity"), old.at("nodeAffinity")) {
+        let detail = "field is immutable, except for updating from beta label to GA";
+        errors.push(Error::invalid(Path::new("nodeAffinity"), new.at("nodeAffinity").clone(), detail));
+    }
+}
