@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::Sealing;
+
 /// How a [`crate::Store`] is opened.
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -39,6 +41,8 @@ pub struct Config {
     pub partition_revisions: u64,
     pub compaction: Compaction,
     pub history: History,
+    /// Encryption at rest; none stores everything plainly.
+    pub sealing: Option<Sealing>,
 }
 
 /// What the log keeps for watches and exact lists. Both conditions must allow a revision to go.
@@ -80,6 +84,7 @@ impl Config {
             partition_revisions: 100_000,
             compaction: Compaction::default(),
             history: History::default(),
+            sealing: None,
         }
     }
 }

@@ -101,6 +101,7 @@ impl Database {
         let mut pool = PgConnectOptions::from_str(url.as_str())
             .map_err(|error| wrong(&format!("cannot be understood: {error}")))?
             .application_name("pilothouse-log")
+            .options([("statement_timeout", "60s"), ("idle_in_transaction_session_timeout", "60s")])
             .ssl_mode(if tls.is_some() { PgSslMode::VerifyFull } else { PgSslMode::Disable });
         if let Some(root) = root.filter(|_| tls.is_some()) {
             pool = pool.ssl_root_cert(root);

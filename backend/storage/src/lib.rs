@@ -25,6 +25,7 @@ mod maintenance;
 mod metrics;
 mod mutation;
 mod plan;
+mod seal;
 mod sequencer;
 mod shared;
 mod sql;
@@ -51,6 +52,7 @@ pub use event::{Event, EventKind, WatchItem};
 pub use history::Version;
 pub use key::Key;
 pub use mutation::{Change, Durability, Expect, Mutation};
+pub use seal::Sealing;
 pub use view::{Items, Page, Snapshot, View};
 pub use watch::Watcher;
 
@@ -162,7 +164,7 @@ impl Store {
         let mut mutations = Vec::with_capacity(unit.len());
         for mut mutation in unit {
             mutation.key = shared.cache.interned(mutation.key);
-            mutations.push(plan::prepare(mutation, config, &shared.indexer)?);
+            mutations.push(plan::prepare(mutation, config, &shared.indexer, &shared.sealer)?);
         }
         let bytes = mutations.iter().map(|mutation| mutation.bytes.len()).sum();
         let (answer, answered) = oneshot::channel();

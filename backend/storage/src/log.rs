@@ -66,9 +66,10 @@ pub(crate) async fn replay(shared: &Shared, resource: &Arc<str>, scope: &Scope, 
     for row in rows {
         let Some(kind) = EventKind::from_letter(row.kind) else { continue };
         let key = shared.cache.interned(Key::new(resource.clone(), row.namespace, row.name));
-        let parsed = Parsed::of(&key, &row.object, &shared.indexer)?;
+        let stored = shared.sealer.open(&key, &row.object)?;
+        let parsed = Parsed::of(&key, &stored, &shared.indexer)?;
         let previous = known.get(&row.previous).cloned();
-        let event = Arc::new(Event::new(kind, key, row.revision, &row.object, parsed, previous)?);
+        let event = Arc::new(Event::new(kind, key, row.revision, &stored, parsed, previous)?);
         known.insert(row.revision, event.object.clone());
         if scope.matches(&event) {
             events.push(event);
@@ -158,8 +159,9 @@ pub(crate) fn version(shared: &Shared, row: &PgRow) -> Result<LogVersion> {
 /// An object made of what the database holds.
 pub(crate) fn object(shared: &Shared, key: Key, revision: u64, stored: &[u8]) -> Result<Obj> {
     let key = shared.cache.interned(key);
-    let parsed = Parsed::of(&key, stored, &shared.indexer)?;
-    Ok(Arc::new(entry::entry(key, revision, stored, parsed)?))
+    let stored = shared.sealer.open(&key, stored)?;
+    let parsed = Parsed::of(&key, &stored, &shared.indexer)?;
+    Ok(Arc::new(entry::entry(key, revision, &stored, parsed)?))
 }
 
 /// Fails if anything behind `from` may have been dropped by now.

@@ -59,6 +59,8 @@ pub(crate) async fn run(shared: Arc<Shared>) {
         () = shared.closing.cancelled() => {}
         () = work => {}
     }
+    shared.set_available(false);
+    shared.cache.wake_all();
 }
 
 fn gauges(shared: &Shared) {

@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::entry::{self, Parsed};
+use crate::seal::Sealer;
 use crate::{Change, Config, Durability, Error, Event, EventKind, Expect, Indexer, Key, Mutation, Obj, Result};
 
 /// Names longer than this cannot be Kubernetes', and would outgrow an index row.
@@ -25,6 +26,8 @@ pub(crate) struct Prepared {
     pub expect: Expect,
     pub delete: bool,
     pub bytes: Vec<u8>,
+    /// What is stored instead of the bytes, if they are to be encrypted.
+    pub sealed: Option<Vec<u8>>,
     pub parsed: Parsed,
     pub user: Arc<str>,
     pub durability: Durability,
@@ -94,7 +97,7 @@ impl Plan {
 }
 
 /// Checks and parses a mutation.
-pub(crate) fn prepare(mutation: Mutation, config: &Config, indexer: &Indexer) -> Result<Prepared> {
+pub(crate) fn prepare(mutation: Mutation, config: &Config, indexer: &Indexer, sealer: &Sealer) -> Result<Prepared> {
     let Mutation { key, expect, change, user, durability } = mutation;
     for (what, name) in [("the resource", &key.resource), ("the namespace", &key.namespace), ("the name", &key.name)] {
         if name.len() > MAX_NAME_BYTES {
@@ -119,8 +122,9 @@ pub(crate) fn prepare(mutation: Mutation, config: &Config, indexer: &Indexer) ->
         return Err(Error::Internal(format!("the bytes of {key} do not come from encode()")));
     }
     let parsed = Parsed::of(&key, &bytes, indexer)?;
+    let sealed = sealer.seal(&key, &bytes)?;
     let user = if user.contains('\0') { user.replace('\0', "\u{fffd}").into() } else { user };
-    Ok(Prepared { key, expect, delete, bytes, parsed, user, durability })
+    Ok(Prepared { key, expect, delete, bytes, sealed, parsed, user, durability })
 }
 
 /// Plans a batch on top of `base`, where `current` gives the objects at `base`.
@@ -228,8 +232,10 @@ mod tests {
 
     fn unit(mutations: Vec<Mutation>) -> Unit {
         let config = Config::new("");
-        let mutations: Vec<_> =
-            mutations.into_iter().map(|mutation| prepare(mutation, &config, &no_fields()).unwrap()).collect();
+        let mutations: Vec<_> = mutations
+            .into_iter()
+            .map(|mutation| prepare(mutation, &config, &no_fields(), &Sealer::default()).unwrap())
+            .collect();
         let deadline = Instant::now() + Duration::from_secs(1);
         Unit { mutations, fence: None, bytes: 0, deadline, answer: oneshot::channel().0 }
     }
@@ -347,7 +353,7 @@ mod tests {
             (Key::new("pods", "n", "a"), large),
             (Key::new("pods", "n", "a"), b"{}".to_vec()),
         ] {
-            assert!(prepare(Mutation::create(key, bytes, "u"), &config, &no_fields()).is_err());
+            assert!(prepare(Mutation::create(key, bytes, "u"), &config, &no_fields(), &Sealer::default()).is_err());
         }
     }
 

@@ -11,6 +11,7 @@ use crate::cache::Cache;
 use crate::database::Database;
 use crate::hub::RingLimits;
 use crate::metrics::Metrics;
+use crate::seal::Sealer;
 use crate::{Config, Indexer, Result};
 
 /// Replays of the log at a time: a storm of reconnecting watchers must not crowd out writes.
@@ -19,6 +20,7 @@ const REPLAYS: usize = 3;
 pub(crate) struct Shared {
     pub config: Config,
     pub indexer: Indexer,
+    pub sealer: Sealer,
     pub database: Database,
     pub pool: PgPool,
     pub cache: Cache,
@@ -46,6 +48,7 @@ impl Shared {
             pool: database.pool(),
             cache: Cache::new(RingLimits { events: config.ring_events.max(1), bytes: config.ring_bytes }),
             indexer,
+            sealer: config.sealing.as_ref().map(Sealer::new).transpose()?.unwrap_or_default(),
             database,
             metrics: Metrics::default(),
             closing: CancellationToken::new(),

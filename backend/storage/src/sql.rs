@@ -160,10 +160,10 @@ SELECT revision, (extract(epoch FROM time) * 1e6)::bigint AS micros FROM (
     (SELECT revision, time FROM changes WHERE revision >= $1 ORDER BY revision LIMIT 1)
 ) AS known ORDER BY revision LIMIT 1";
 
-/// The oldest partition of the log that is wholly compacted.
+/// The oldest partition of the log that is wholly compacted, and does not hold the newest revision.
 pub(crate) const RETIRING: &str = "
 SELECT first, last, name, copied FROM log_partitions
-WHERE last <= (SELECT compacted FROM revision)
+WHERE last <= (SELECT least(compacted, revision - 1) FROM revision)
 ORDER BY first LIMIT 1";
 
 /// One backend at a time retires partitions; false when another one is at it. Released with the transaction.

@@ -191,3 +191,20 @@ impl Drop for Watcher {
         self.shared.watchers.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_idle_watch_is_small() {
+        fn waiting(watcher: &mut Watcher) -> impl Future<Output = WatchItem> {
+            watcher.next()
+        }
+        fn size<'a, T: 'a>(_: impl Fn(&'a mut Watcher) -> T) -> usize {
+            size_of::<T>()
+        }
+        let all = size_of::<Watcher>() + size(waiting);
+        assert!(all < 4096, "{all} bytes");
+    }
+}

@@ -281,7 +281,7 @@ impl<'a> Columns<'a> {
             columns.names.push(&mutation.key.name);
             columns.users.push(&mutation.user);
             columns.finals.push(step.is_final);
-            columns.objects.push(&mutation.bytes);
+            columns.objects.push(mutation.sealed.as_ref().unwrap_or(&mutation.bytes));
         }
         columns
     }
@@ -296,10 +296,10 @@ fn event(
     let Some(kind) = EventKind::from_letter(row.try_get(2)?) else { return Ok(None) };
     let key = Key::new(row.try_get::<_, &str>(3)?, row.try_get::<_, &str>(4)?, row.try_get::<_, &str>(5)?);
     let key = shared.cache.interned(key);
-    let stored: &[u8] = row.try_get(6)?;
-    let parsed = Parsed::of(&key, stored, &shared.indexer)?;
+    let stored = shared.sealer.open(&key, row.try_get(6)?)?;
+    let parsed = Parsed::of(&key, &stored, &shared.indexer)?;
     let previous = latest.get(&key).cloned().unwrap_or_else(|| shared.cache.get(&key));
-    Ok(Some(Arc::new(Event::new(kind, key, unsigned(row.try_get(0)?), stored, parsed, previous)?)))
+    Ok(Some(Arc::new(Event::new(kind, key, unsigned(row.try_get(0)?), &stored, parsed, previous)?)))
 }
 
 /// Bounds a step; whoever gets an error gives the link up.

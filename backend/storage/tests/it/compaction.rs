@@ -181,3 +181,19 @@ async fn history_forgets_what_it_should() {
     let mut watcher = fresh.watch("events", None, None, before).unwrap();
     assert_eq!(event(&mut watcher).await.previous.as_ref().unwrap().value()["number"], 29);
 }
+
+/// The newest change may be the last of its partition, and all of it compacted.
+#[tokio::test]
+async fn the_newest_change_is_never_dropped() {
+    let config = small().await;
+    let store = open(&config).await;
+    store.write_all((0..19).map(|at| create(&format!("p{at}"), at)).collect()).await.unwrap();
+    assert_eq!(store.revision() % config.partition_revisions, 0);
+    postgres().await.execute(&config.url, "UPDATE revision SET compacted = revision").await;
+    store.compact(store.revision()).await.unwrap();
+    assert_eq!(postgres().await.number(&config.url, "SELECT max(revision) FROM changes").await, 20);
+    let fresh = open(&config).await;
+    fresh.write(create("a", 1)).await.unwrap();
+    store.fresh().await.unwrap();
+    assert_eq!(store.list("pods", None).items.len(), 20);
+}

@@ -268,3 +268,24 @@ async fn lost_history_is_noticed() {
     let next = stores[1].write(update("kept", Expect::Any, 2)).await.unwrap();
     assert_eq!((event(&mut watcher).await.revision, next.revision), (made.revision + 1, made.revision + 1));
 }
+
+/// As above, but a backend that never knew of the lost change has given its revision out again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forked_revision_is_noticed() {
+    let config = Config { poll_interval: Duration::from_millis(50), ..config().await };
+    let store = open(&config).await;
+    let lost = store.write(create("lost", 1).relaxed()).await.unwrap();
+    let mut watcher = store.watch("pods", None, None, lost.revision).unwrap();
+    let fork = format!(
+        "BEGIN; UPDATE objects SET name = 'new' WHERE revision = {0}; \
+         UPDATE changes SET batch = batch + 1, name = 'new' WHERE revision = {0}; COMMIT",
+        lost.revision
+    );
+    postgres().await.execute(&config.url, &fork).await;
+    eventually("sees the other branch", async || store.get(&key("new")).is_some()).await;
+    assert!(store.get(&key("lost")).is_none());
+    assert!(store.revision() > lost.revision, "the revision of both branches belongs to none");
+    assert!(matches!(watcher.next().await, WatchItem::Gone));
+    let old = store.watch("pods", None, None, lost.revision);
+    assert!(matches!(old, Err(Error::Compacted { .. })));
+}

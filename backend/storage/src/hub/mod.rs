@@ -6,6 +6,8 @@
 //!   next event or knows that it came too late; there is no third case.
 //! - An event leaves all lanes at the same moment, so lanes keep nothing in memory that the main one does not.
 
+mod lane;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,94 +15,11 @@ use std::time::Instant;
 use parking_lot::RwLock;
 use tokio::sync::Notify;
 
+pub(crate) use lane::{Found, Position, Scope};
+
 use crate::view::{At, Objects, Slot, View};
 use crate::{Event, EventKind, Key, Obj};
-
-/// Which of a resource's events a watch wants.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Scope {
-    All,
-    Namespace(Arc<str>),
-    Name(Arc<str>),
-    Object(Arc<str>, Arc<str>),
-    /// Objects whose selectable field has the value, before or after the change.
-    Field(Arc<str>, Arc<str>),
-}
-
-impl Scope {
-    pub fn matches(&self, event: &Event) -> bool {
-        let key = &event.object.key;
-        match self {
-            Scope::All => true,
-            Scope::Namespace(namespace) => *namespace == key.namespace,
-            Scope::Name(name) => *name == key.name,
-            Scope::Object(namespace, name) => *namespace == key.namespace && *name == key.name,
-            Scope::Field(field, value) => {
-                event.object.field(field) == Some(value)
-                    || event.previous.as_ref().is_some_and(|previous| previous.field(field) == Some(value))
-            }
-        }
-    }
-}
-
-/// The recent events of one scope.
-struct Lane {
-    ring: VecDeque<Arc<Event>>,
-    /// The sequence number of the ring's first event.
-    first: u64,
-    /// Every event of the scope with a revision above this is in the ring.
-    floor: u64,
-    wake: Arc<Notify>,
-    watchers: usize,
-}
-
-impl Lane {
-    fn new(ring: VecDeque<Arc<Event>>, floor: u64) -> Self {
-        Self { ring, first: 0, floor, wake: Arc::default(), watchers: 0 }
-    }
-
-    fn end(&self) -> u64 {
-        self.first + self.ring.len() as u64
-    }
-
-    fn drop_front(&mut self, revision: u64) {
-        if self.ring.front().is_some_and(|event| event.revision == revision) {
-            self.ring.pop_front();
-            self.first += 1;
-            self.floor = revision;
-            // A burst must not be paid for in memory ever after.
-            if self.ring.capacity() > 64 && self.ring.len() * 8 < self.ring.capacity() {
-                self.ring.shrink_to(self.ring.len() * 2);
-            }
-        }
-    }
-
-    /// Every position anyone holds becomes too old.
-    fn break_off(&mut self, revision: u64) {
-        self.first = self.end() + 1;
-        self.ring = VecDeque::new();
-        self.floor = revision;
-    }
-}
-
-/// A place in a lane.
-#[derive(Clone, Debug)]
-pub(crate) struct Position {
-    pub next: u64,
-    pub wake: Arc<Notify>,
-}
-
-/// What a watcher finds at its position.
-pub(crate) enum Found {
-    /// The next events, and whether there are more behind them.
-    Events {
-        events: Vec<Arc<Event>>,
-        more: bool,
-    },
-    Nothing,
-    /// The next event has left the memory.
-    TooLate,
-}
+use lane::Lane;
 
 /// How much recent past a hub keeps in memory.
 #[derive(Clone, Copy, Debug)]
@@ -267,13 +186,13 @@ impl Hub {
             })
         };
         lane.watchers += 1;
-        position(lane, from)
+        lane.position(from)
     }
 
     /// [`Hub::join`] for a watcher that has joined.
     pub fn position(&self, scope: &Scope, from: u64) -> Option<Position> {
         let state = self.state.read();
-        position(state.lane(scope)?, from)
+        state.lane(scope)?.position(from)
     }
 
     /// The revision behind which the memory has everything of the scope.
@@ -299,14 +218,7 @@ impl Hub {
     /// The events from a position on, at most `limit`.
     pub fn read(&self, scope: &Scope, next: u64, limit: usize) -> Found {
         let state = self.state.read();
-        let Some(lane) = state.lane(scope).filter(|lane| next >= lane.first) else { return Found::TooLate };
-        if next >= lane.end() {
-            return Found::Nothing;
-        }
-        // The ring's length fits into memory, and so does a position in it.
-        let start = (next - lane.first) as usize;
-        let end = lane.ring.len().min(start + limit);
-        Found::Events { events: lane.ring.range(start..end).cloned().collect(), more: end < lane.ring.len() }
+        state.lane(scope).map_or(Found::TooLate, |lane| lane.read(next, limit))
     }
 
     /// The number of events and of bytes held for watches.
@@ -365,13 +277,6 @@ impl State {
             }
         }
     }
-}
-
-fn position(lane: &Lane, from: u64) -> Option<Position> {
-    (from >= lane.floor).then(|| {
-        let index = lane.ring.partition_point(|event| event.revision <= from);
-        Position { next: lane.first + index as u64, wake: lane.wake.clone() }
-    })
 }
 
 fn push_unique(woken: &mut Vec<Arc<Notify>>, wake: &Arc<Notify>) {
