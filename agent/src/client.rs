@@ -1,0 +1,69 @@
+//! The agent's client of the Kubernetes API, over TLS with the node's certificate.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy::Client as HttpClient;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::client::{Body, ClientBuilder, ConfigExt};
+use tower::{BoxError, ServiceBuilder};
+
+use crate::config::Config;
+
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// A backend that vanished without a word is noticed by the kernel: 3 probes, 5 s apart, after 10 s of silence.
+const KEEPALIVE: Duration = Duration::from_secs(10);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 3;
+/// A connection that nobody uses costs memory on both sides.
+const IDLE: Duration = Duration::from_secs(30);
+const MAX_IDLE: usize = 4;
+
+fn build(config: &Config, tls: rustls::ClientConfig, token: Option<&str>) -> Result<kube::Client> {
+    let uri = config.server.as_str().parse().context("the server's address")?;
+    let mut kube_config = kube::Config::new(uri);
+    kube_config.auth_info.token = token.map(|token| token.to_owned().into());
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_nodelay(true);
+    http.set_connect_timeout(Some(CONNECT_PATIENCE));
+    http.set_keepalive(Some(KEEPALIVE));
+    http.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
+    http.set_keepalive_retries(Some(KEEPALIVE_PROBES));
+    let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().wrap_connector(http);
+    let client = HttpClient::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(MAX_IDLE)
+        .build::<_, Body>(https);
+    let service = ServiceBuilder::new()
+        .layer(kube_config.base_uri_layer())
+        .option_layer(kube_config.auth_layer()?)
+        .map_err(BoxError::from)
+        .service(client);
+    Ok(ClientBuilder::new(service, "default").build())
+}
+
+/// A client that shows the node's certificate (it is part of `tls`).
+pub fn with_certificate(config: &Config, tls: rustls::ClientConfig) -> Result<kube::Client> {
+    build(config, tls, None)
+}
+
+/// A client that shows a bearer token.
+pub fn with_token(config: &Config, tls: rustls::ClientConfig, token: &str) -> Result<kube::Client> {
+    build(config, tls, Some(token))
+}
+
+/// Whether the API answered that there is no such object.
+#[must_use]
+pub fn is_not_found(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 404)
+}
+
+/// Whether the API answered that the object has changed, or exists.
+#[must_use]
+pub fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
+}
