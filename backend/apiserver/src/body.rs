@@ -1,7 +1,11 @@
 //! Bodies of requests and responses: bytes that are there, or a stream of them.
 
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
 use bytes::{Bytes, BytesMut};
 use futures::Stream;
+use http_body::{Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use pilothouse_api::Status;
@@ -19,7 +23,36 @@ pub fn empty() -> Body {
 
 pub fn stream(stream: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static) -> Body {
     use futures::TryStreamExt;
-    StreamBody::new(stream.map_ok(hyper::body::Frame::data)).boxed_unsync()
+    StreamBody::new(stream.map_ok(Frame::data)).boxed_unsync()
+}
+
+/// A stream whose length is known beforehand.
+pub fn sized(items: impl Stream<Item = Result<Bytes, BoxError>> + Send + 'static, length: u64) -> Body {
+    Sized { inner: stream(items), left: length }.boxed_unsync()
+}
+
+/// A body that says how long it is.
+struct Sized {
+    inner: Body,
+    left: u64,
+}
+
+impl http_body::Body for Sized {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let polled = Pin::new(&mut self.inner).poll_frame(cx);
+        if let Poll::Ready(Some(Ok(frame))) = &polled {
+            let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+            self.left = self.left.saturating_sub(length);
+        }
+        polled
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
 }
 
 pub fn boxed<B>(body: B) -> Body

@@ -31,10 +31,26 @@ pub fn version() -> Value {
 
 /// Groups in upstream's order of preference come first; the others follow by name.
 const GROUP_ORDER: [&str; 20] = [
-    "", "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
-    "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
-    "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io",
-    "discovery.k8s.io", "flowcontrol.apiserver.k8s.io",
+    "",
+    "apiregistration.k8s.io",
+    "apps",
+    "events.k8s.io",
+    "authentication.k8s.io",
+    "authorization.k8s.io",
+    "autoscaling",
+    "batch",
+    "certificates.k8s.io",
+    "networking.k8s.io",
+    "policy",
+    "rbac.authorization.k8s.io",
+    "storage.k8s.io",
+    "admissionregistration.k8s.io",
+    "apiextensions.k8s.io",
+    "scheduling.k8s.io",
+    "coordination.k8s.io",
+    "node.k8s.io",
+    "discovery.k8s.io",
+    "flowcontrol.apiserver.k8s.io",
 ];
 
 fn priority(version: &str) -> (u8, std::cmp::Reverse<u32>, std::cmp::Reverse<u32>) {
@@ -56,7 +72,12 @@ type Groups = Vec<(String, Vec<(String, Vec<Arc<Kind>>)>)>;
 fn groups(server: &Server) -> Groups {
     let mut by_group: BTreeMap<String, BTreeMap<String, Vec<Arc<Kind>>>> = BTreeMap::new();
     for kind in &server.kinds.table().all {
-        by_group.entry(kind.group.to_string()).or_default().entry(kind.version.to_string()).or_default().push(Arc::clone(kind));
+        by_group
+            .entry(kind.group.to_string())
+            .or_default()
+            .entry(kind.version.to_string())
+            .or_default()
+            .push(Arc::clone(kind));
     }
     let mut all: Groups = by_group
         .into_iter()
@@ -160,7 +181,11 @@ fn aggregated(version: &str, groups: &[(String, Vec<(String, Vec<Arc<Kind>>)>)])
                     json!({"version": version, "resources": resources, "freshness": "Current"})
                 })
                 .collect();
-            let metadata = if group.is_empty() { json!({"creationTimestamp": null}) } else { json!({"name": group, "creationTimestamp": null}) };
+            let metadata = if group.is_empty() {
+                json!({"creationTimestamp": null})
+            } else {
+                json!({"name": group, "creationTimestamp": null})
+            };
             json!({"metadata": metadata, "versions": versions})
         })
         .collect();
@@ -231,8 +256,11 @@ pub fn answer(server: &Server, call: &Call) -> Option<Answer> {
             .find(|(own, _)| own == version)
             .map(|(_, kinds)| json_answer(&resource_list(version, kinds))),
         ["apis"] => {
-            let groups: Vec<Value> =
-                all.iter().filter(|(group, _)| !group.is_empty()).map(|(group, versions)| api_group(group, versions)).collect();
+            let groups: Vec<Value> = all
+                .iter()
+                .filter(|(group, _)| !group.is_empty())
+                .map(|(group, versions)| api_group(group, versions))
+                .collect();
             Some(json_answer(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})))
         }
         ["apis", group] => all.iter().find(|(own, _)| own == group).map(|(group, versions)| {

@@ -10,9 +10,11 @@
 
 mod body;
 pub mod bootstrap;
+mod compress;
 mod discovery;
 pub mod door;
 mod error;
+mod expiry;
 mod fairness;
 mod feed;
 mod metrics;

@@ -70,7 +70,11 @@ impl Metrics {
 
     pub fn observe(&self, labels: Labels, status: StatusCode, took: Duration) {
         // Unknown resources come from outside and must not make series.
-        let labels = if status == StatusCode::NOT_FOUND { Labels { resource: String::new(), group: String::new(), subresource: String::new(), ..labels } } else { labels };
+        let labels = if status == StatusCode::NOT_FOUND {
+            Labels { resource: String::new(), group: String::new(), subresource: String::new(), ..labels }
+        } else {
+            labels
+        };
         self.duration.get_or_create(&labels).observe(took.as_secs_f64());
         let Labels { verb, group, resource, subresource } = labels;
         self.requests.get_or_create(&Outcome { verb, group, resource, subresource, code: status.as_u16() }).inc();

@@ -45,7 +45,8 @@ fn alternatives(header: &str) -> Vec<Alternative<'_>> {
             let mut words = part.split(';').map(str::trim);
             let media = words.next().filter(|media| !media.is_empty())?;
             let parameters: Vec<_> = words.filter_map(|word| word.split_once('=')).collect();
-            let quality = parameters.iter().find(|(name, _)| *name == "q").and_then(|(_, q)| q.parse().ok()).unwrap_or(1.0);
+            let quality =
+                parameters.iter().find(|(name, _)| *name == "q").and_then(|(_, q)| q.parse().ok()).unwrap_or(1.0);
             Some(Alternative { media, parameters, quality })
         })
         .collect();
@@ -89,9 +90,7 @@ pub fn accept(headers: &HeaderMap) -> Result<Wanted, Status> {
         return Ok(Wanted::JSON);
     }
     alternatives(text).iter().find_map(Alternative::wanted).ok_or_else(|| {
-        Status::not_acceptable(
-            "only the following media types are accepted: application/json, application/yaml",
-        )
+        Status::not_acceptable("only the following media types are accepted: application/json, application/yaml")
     })
 }
 

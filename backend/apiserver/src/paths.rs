@@ -28,7 +28,8 @@ fn text(status: StatusCode, text: impl Into<String>) -> Answer {
 /// Checks of one health endpoint: name, and what is wrong.
 fn checks(server: &Server, path: &str) -> Vec<(&'static str, Option<String>)> {
     let store = (!server.store.is_available()).then(|| "the database cannot be reached".to_owned());
-    let bootstrap = (!server.ready.load(Ordering::Relaxed)).then(|| "the cluster's first objects are being written".to_owned());
+    let bootstrap =
+        (!server.ready.load(Ordering::Relaxed)).then(|| "the cluster's first objects are being written".to_owned());
     let shutdown = server.shutdown.is_cancelled().then(|| "the process is shutting down".to_owned());
     match path {
         // Whether a restart would help; an unreachable database is no reason.
@@ -79,7 +80,9 @@ pub async fn public(server: &Arc<Server>, info: &RequestInfo, parts: &http::requ
     let query = parts.uri.query().unwrap_or_default();
     match info.path.as_str() {
         path if get && path.len() > 1 && health(server, path, query).is_some() => health(server, path, query),
-        "/version" | "/version/" if get => Some(Ok(ok("application/json", body::full(discovery::version().to_string())))),
+        "/version" | "/version/" if get => {
+            Some(Ok(ok("application/json", body::full(discovery::version().to_string()))))
+        }
         "/" if get && wants_html(&parts.headers) => Some(file(server, &parts.headers, "index.html")),
         "/ui" | "/ui/" if get => Some(file(server, &parts.headers, "index.html")),
         "/favicon.ico" if get => Some(file(server, &parts.headers, "favicon.svg")),
@@ -216,18 +219,34 @@ pub async fn known(server: &Arc<Server>, call: &Call) -> Option<Answer> {
                     all.push(format!("/apis/{}/{}", kind.group, kind.version));
                 }
             }
-            let rest = ["/healthz", "/livez", "/metrics", "/openapi/v2", "/openapi/v3", "/openid/v1/jwks", "/readyz", "/version", "/.well-known/openid-configuration"];
+            let rest = [
+                "/healthz",
+                "/livez",
+                "/metrics",
+                "/openapi/v2",
+                "/openapi/v3",
+                "/openid/v1/jwks",
+                "/readyz",
+                "/version",
+                "/.well-known/openid-configuration",
+            ];
             all.extend(rest.map(str::to_owned));
             all.sort();
             all.dedup();
             Some(Ok(ok("application/json", body::full(json!({"paths": all}).to_string()))))
         }
-        "/metrics" => Some(Ok(ok("application/openmetrics-text; version=1.0.0; charset=utf-8", body::full(server.metrics.text())))),
+        "/metrics" => Some(Ok(ok(
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            body::full(server.metrics.text()),
+        ))),
         "/openid/v1/jwks" | "/openid/v1/jwks/" => {
             Some(Ok(ok("application/jwk-set+json", body::full(server.tokens.jwks().to_string()))))
         }
         "/.well-known/openid-configuration" => {
-            let uri = server.config.advertise.map_or(String::new(), |(ip, port)| format!("https://{ip}:{port}/openid/v1/jwks"));
+            let uri = server
+                .config
+                .advertise
+                .map_or(String::new(), |(ip, port)| format!("https://{ip}:{port}/openid/v1/jwks"));
             let mut response = ok("application/json", body::full(server.tokens.openid_configuration(&uri).to_string()));
             response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             Some(Ok(response))

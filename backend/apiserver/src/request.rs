@@ -39,11 +39,8 @@ const NAMESPACE_SUBRESOURCES: [&str; 2] = ["status", "finalize"];
 impl RequestInfo {
     /// Reads method, path (percent-decoded per segment) and query.
     pub fn new(method: &Method, path: &str, query: &str) -> Self {
-        let plain = |path: &str| Self {
-            path: path.to_owned(),
-            verb: method.as_str().to_ascii_lowercase(),
-            ..Self::default()
-        };
+        let plain =
+            |path: &str| Self { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
         let decoded: Vec<String> = path
             .split('/')
             .filter(|part| !part.is_empty())
@@ -56,8 +53,14 @@ impl RequestInfo {
             _ => return plain(path),
         };
         parts = &parts[if group.is_empty() { 2 } else { 3 }..];
-        let mut info =
-            Self { is_resource: true, path: path.to_owned(), verb: verb(method).to_owned(), group, version, ..Self::default() };
+        let mut info = Self {
+            is_resource: true,
+            path: path.to_owned(),
+            verb: verb(method).to_owned(),
+            group,
+            version,
+            ..Self::default()
+        };
         if let [watch, _, ..] = parts
             && watch == "watch"
         {
@@ -171,6 +174,10 @@ mod tests {
         check("GET", "/api/v1/pods?fieldSelector=metadata.name%3Dx", "list v1 pods x");
         check("GET", "/api/v1/namespaces/a/services/b:80/proxy/x//y/", "get v1 a services b:80 proxy /x//y/");
         check("GET", "/api/v1/nodes/n/proxy/", "get v1 nodes n proxy /");
-        check("PATCH", "/apis/rbac.authorization.k8s.io/v1/clusterroles/a%2Fb", "patch rbac.authorization.k8s.io v1 clusterroles a/b");
+        check(
+            "PATCH",
+            "/apis/rbac.authorization.k8s.io/v1/clusterroles/a%2Fb",
+            "patch rbac.authorization.k8s.io v1 clusterroles a/b",
+        );
     }
 }

@@ -29,7 +29,7 @@ use crate::fairness::Fairness;
 use crate::metrics::Metrics;
 use crate::registry::{self, Kinds};
 use crate::request::RequestInfo;
-use crate::{discovery, error as errors, openapi, paths, subresources};
+use crate::{compress, discovery, error as errors, openapi, paths, subresources};
 
 /// A request slower than this is logged (watches and streams apart).
 const SLOW: std::time::Duration = std::time::Duration::from_secs(1);
@@ -132,8 +132,9 @@ impl ApiServer {
         let (verb, path) = (info.verb.clone(), info.path.clone());
         let long = matches!(verb.as_str(), "watch" | "connect") || !info.rest.is_empty() || is_stream(&info);
         let labels = self.0.metrics.labels(&info);
+        let gzip = !long && request.extensions().get::<InProcess>().is_none() && compress::accepts(request.headers());
         let answer = AssertUnwindSafe(self.answer(request, info)).catch_unwind().await;
-        let response = match answer {
+        let mut response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(status)) => {
                 if status.code >= 500 {
@@ -151,6 +152,14 @@ impl ApiServer {
                 errors::response(&Status::internal("this request triggered a panic; see the server's log"))
             }
         };
+        if gzip {
+            response = compress::compressed(response);
+        }
+        let headers = response.headers_mut();
+        if !headers.contains_key(http::header::CACHE_CONTROL) {
+            // What a user may see is nobody else's, and never older than the request.
+            headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
+        }
         let took = begun.elapsed();
         if took > SLOW && !long {
             warn!(verb, path, code = response.status().as_u16(), seconds = took.as_secs_f32(), "slow request");
@@ -173,7 +182,7 @@ impl ApiServer {
         };
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let _turn = self.0.fairness.turn(&user, &info).await?;
-        authorize(&self.0.authorizer, &user, &info)?;
+        authorize(&self.0.authorizer, &user, &info, query.text("fieldSelector"))?;
         let upgrade = parts.extensions.remove::<crate::door::UpgradeSlot>();
         let mut call = Call { info, user, parts, query, warnings: Vec::new() };
         let mut response = dispatch(&self.0, &mut call, body, upgrade).await?;
@@ -198,13 +207,16 @@ fn is_stream(info: &RequestInfo) -> bool {
     matches!(info.subresource.as_str(), "log" | "exec" | "attach" | "portforward" | "proxy")
 }
 
-fn authorize(authorizer: &Authorizer, user: &UserInfo, info: &RequestInfo) -> Result<(), Status> {
+fn authorize(authorizer: &Authorizer, user: &UserInfo, info: &RequestInfo, fields: &str) -> Result<(), Status> {
+    // Only where a selector selects may it make a request smaller than its path.
+    let fields = if matches!(info.verb.as_str(), "list" | "watch" | "deletecollection") { fields } else { "" };
     let attributes = if info.is_resource {
         let verb = if is_stream(info) && info.subresource != "log" { connect_verb(info) } else { &info.verb };
         Attributes::resource(user, verb, &info.group, &info.version, &info.resource)
             .subresource(&info.subresource)
             .namespace(&info.namespace)
             .name(&info.name)
+            .field_selector(fields)
     } else {
         Attributes::path(user, &info.verb, &info.path)
     };

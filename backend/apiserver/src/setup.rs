@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::reader::StoreReader;
 use crate::registry::Kinds;
 use crate::server::{ApiServer, Config, Server};
-use crate::{feed, openapi};
+use crate::{expiry, feed, openapi};
 
 /// What the server stands on.
 pub struct Deps<'a> {
@@ -59,6 +59,7 @@ impl ApiServer {
         let reader: Arc<dyn Reader> = Arc::new(StoreReader::new(store.clone()));
         let authorizer = Arc::new(Authorizer::new());
         feed::start(&store, &authorizer, &shutdown);
+        tokio::spawn(expiry::run(store.clone(), shutdown.clone()));
         let keys = Keys::load(&secrets.token_key, &[])?;
         let tokens = ServiceAccountTokens::new(keys, tokens::Config::for_domain(&config.cluster_domain));
         let tokens = Arc::new(tokens);

@@ -51,28 +51,35 @@ fn collection(api: &ApiServer, object: &Value) -> Option<String> {
     }
 }
 
-/// Creates what is missing, completes roles and bindings.
+/// Creates what is missing, completes roles and bindings. A default that is refused is logged and left out: it would be
+/// refused again.
 pub async fn write(api: &ApiServer) -> Result<(), Status> {
     for object in bootstrap_objects() {
-        let Some(collection) = collection(api, &object) else {
-            tracing::warn!(kind = %object["kind"], "a default object is of a kind that is not served");
-            continue;
-        };
-        let name = object["metadata"]["name"].as_str().unwrap_or_default();
-        let path = format!("{collection}/{}", escaped(name));
-        match send(api, Method::GET, &path, None).await {
-            Ok(stored) => {
-                if let Some(merged) = reconcile(&stored, &object) {
-                    accept_race(send(api, Method::PUT, &path, Some(&merged)).await)?;
-                }
+        match write_one(api, &object).await {
+            Err(status) if matches!(status.code, 400 | 403 | 422) => {
+                tracing::error!(kind = %object["kind"], name = %object["metadata"]["name"], %status, "a default object is refused");
             }
-            Err(status) if status.code == 404 => {
-                accept_race(send(api, Method::POST, &collection, Some(&object)).await)?;
-            }
-            Err(status) => return Err(status),
+            outcome => outcome?,
         }
     }
     Ok(())
+}
+
+async fn write_one(api: &ApiServer, object: &Value) -> Result<(), Status> {
+    let Some(collection) = collection(api, object) else {
+        tracing::warn!(kind = %object["kind"], "a default object is of a kind that is not served");
+        return Ok(());
+    };
+    let name = object["metadata"]["name"].as_str().unwrap_or_default();
+    let path = format!("{collection}/{}", escaped(name));
+    match send(api, Method::GET, &path, None).await {
+        Ok(stored) => match reconcile(&stored, object) {
+            Some(merged) => accept_race(send(api, Method::PUT, &path, Some(&merged)).await),
+            None => Ok(()),
+        },
+        Err(status) if status.code == 404 => accept_race(send(api, Method::POST, &collection, Some(object)).await),
+        Err(status) => Err(status),
+    }
 }
 
 /// Another backend that does the same at the same time is no failure.

@@ -29,10 +29,14 @@ fn convert(request: &mut ActixRequest) -> Result<Request<Body>, Status> {
     let mut parts = http::request::Builder::new()
         .method(Method::from_bytes(request.method().as_str().as_bytes()).map_err(|e| bad(&e))?)
         .uri(request.uri().to_string().parse::<Uri>().map_err(|e| bad(&e))?);
+    let authority = request.uri().authority().map(|authority| authority.as_str().to_owned());
     if let Some(headers) = parts.headers_mut() {
         for (name, value) in request.headers() {
             let name = HeaderName::from_bytes(name.as_str().as_bytes()).map_err(|e| bad(&e))?;
             headers.append(name, HeaderValue::from_bytes(value.as_bytes()).map_err(|e| bad(&e))?);
+        }
+        if let (Some(authority), false) = (authority, headers.contains_key(http::header::HOST)) {
+            headers.insert(http::header::HOST, authority.parse().map_err(|e| bad(&e))?);
         }
     }
     if let Some(peer) = request.conn_data::<Peer>() {

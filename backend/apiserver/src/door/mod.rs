@@ -96,7 +96,8 @@ pub async fn serve_listeners(
         .disable_signals();
     for (index, listener) in listeners.into_iter().enumerate() {
         let (api, acceptor) = (api.clone(), acceptor.clone());
-        builder = builder.listen(format!("api-{index}"), listener, move || connections(api.clone(), acceptor.clone()))?;
+        builder =
+            builder.listen(format!("api-{index}"), listener, move || connections(api.clone(), acceptor.clone()))?;
     }
     let server = builder.run();
     let handle = server.handle();
@@ -150,7 +151,8 @@ fn connections(
                     match connection.kind() {
                         Kind::Upgrade => upgrade::serve(api, connection).await,
                         Kind::Http1 | Kind::Http2 => {
-                            let protocol = if connection.kind() == Kind::Http2 { Protocol::Http2 } else { Protocol::Http1 };
+                            let protocol =
+                                if connection.kind() == Kind::Http2 { Protocol::Http2 } else { Protocol::Http1 };
                             if let Err(error) = http.call((connection, protocol, address)).await {
                                 debug!(?address, ?error, "connection ended");
                             }

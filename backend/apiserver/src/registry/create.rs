@@ -29,7 +29,9 @@ pub fn dry_run(call: &Call) -> Result<bool, Status> {
     let mut all = call.query.all("dryRun").filter(|value| !value.is_empty()).peekable();
     let any = all.peek().is_some();
     match all.find(|value| *value != "All") {
-        Some(other) => Err(Status::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\""))),
+        Some(other) => {
+            Err(Status::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"")))
+        }
         None => Ok(any),
     }
 }
@@ -37,7 +39,9 @@ pub fn dry_run(call: &Call) -> Result<bool, Status> {
 pub fn field_validation(call: &Call) -> Result<FieldValidation, Status> {
     let text = call.query.text("fieldValidation");
     FieldValidation::parse(text).ok_or_else(|| {
-        Status::bad_request(format!("fieldValidation: Unsupported value: {text:?}: supported values: \"Ignore\", \"Warn\", \"Strict\""))
+        Status::bad_request(format!(
+            "fieldValidation: Unsupported value: {text:?}: supported values: \"Ignore\", \"Warn\", \"Strict\""
+        ))
     })
 }
 
@@ -45,7 +49,9 @@ pub fn field_validation(call: &Call) -> Result<FieldValidation, Status> {
 pub fn manager_name(call: &Call) -> Result<String, Status> {
     let named = call.query.text("fieldManager");
     if named.len() > MAX_MANAGER_BYTES {
-        return Err(Status::bad_request(format!("fieldManager: Invalid value: {named:?}: may not be more than {MAX_MANAGER_BYTES} bytes")));
+        return Err(Status::bad_request(format!(
+            "fieldManager: Invalid value: {named:?}: may not be more than {MAX_MANAGER_BYTES} bytes"
+        )));
     }
     if !named.is_empty() {
         return Ok(named.to_owned());
@@ -76,13 +82,23 @@ pub fn reset_fields(kind: &Kind, subresource: &str) -> &'static [&'static str] {
 pub fn encoded(kind: &Kind, object: Value) -> Result<Vec<u8>, Status> {
     let bytes = encode(&kind.to_storage(object)).map_err(|error| from_store(error, subject(kind, "")))?;
     if bytes.len() > limits::MAX_OBJECT_BYTES {
-        return Err(Status::too_large(format!("the object is {} bytes long; the limit is {}", bytes.len(), limits::MAX_OBJECT_BYTES)));
+        return Err(Status::too_large(format!(
+            "the object is {} bytes long; the limit is {}",
+            bytes.len(),
+            limits::MAX_OBJECT_BYTES
+        )));
     }
     Ok(bytes)
 }
 
 /// Nobody grants more than they hold.
-pub fn check_escalation(server: &Server, call: &Call, kind: &Kind, object: &Value, old: Option<&Value>) -> Result<(), Status> {
+pub fn check_escalation(
+    server: &Server,
+    call: &Call,
+    kind: &Kind,
+    object: &Value,
+    old: Option<&Value>,
+) -> Result<(), Status> {
     if kind.group != "rbac.authorization.k8s.io" {
         return Ok(());
     }
@@ -99,7 +115,8 @@ pub fn admission_request(
     let mut request =
         AdmissionRequest::new(operation, (*call.user).clone(), &kind.group, &kind.version, &kind.plural, &kind.kind);
     subresource.clone_into(&mut request.subresource);
-    call.info.namespace.clone_into(&mut request.namespace);
+    let is_namespace = kind.group.is_empty() && kind.plural == "namespaces";
+    if is_namespace { name } else { &call.info.namespace }.clone_into(&mut request.namespace);
     name.clone_into(&mut request.name);
     request
 }
@@ -116,11 +133,20 @@ pub async fn create(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
 }
 
 /// Prepares, admits, validates and stores a new object; with `dryRun` everything but the storing.
-pub async fn store_new(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, mut object: Value) -> Result<Obj, Status> {
+pub async fn store_new(
+    server: &Arc<Server>,
+    call: &mut Call,
+    kind: &Arc<Kind>,
+    mut object: Value,
+) -> Result<Obj, Status> {
     let dry_run = dry_run(call)?;
     metadata::place(kind, &mut object, &call.info.namespace)?;
     if !metadata::text(&object, "resourceVersion").is_empty() {
-        return Err(Status::failure(500, "InternalError", "resourceVersion should not be set on objects to be created"));
+        return Err(Status::failure(
+            500,
+            "InternalError",
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     let base = metadata::text(&object, "generateName").to_owned();
     let generated = metadata::text(&object, "name").is_empty() && !base.is_empty();
@@ -154,6 +180,7 @@ async fn store_candidate(
     let mut request = admission_request(call, kind, AdmissionOperation::Create, "", &name);
     request.dry_run = dry_run;
     request.object = Some(object);
+    server.admission.settle(&request).await;
     server.admission.admit(&mut request)?;
     let mut object = request.object.take().unwrap_or_default();
     kind.default(&mut object);
@@ -168,7 +195,9 @@ async fn store_candidate(
     let mut object = request.object.take().unwrap_or_default();
     check_escalation(server, call, kind, &object, None)?;
     let manager = manager_name(call)?;
-    if object["metadata"]["managedFields"].is_null() || object["metadata"].get("managedFields").is_none_or(|m| !is_applied(m)) {
+    if object["metadata"]["managedFields"].is_null()
+        || object["metadata"].get("managedFields").is_none_or(|m| !is_applied(m))
+    {
         let manager = Manager {
             name: &manager,
             operation: Operation::Update,
@@ -206,15 +235,16 @@ async fn store(
     }
     let mut mutation = Mutation::create(key, bytes, call.user.name.as_str());
     mutation.durability = durability(kind);
-    let outcome = if companions.is_empty() {
-        server.store.write(mutation).await
-    } else {
-        let mut unit = companions;
-        unit.insert(0, mutation);
-        server.store.write_all(unit).await.and_then(|all| {
-            all.into_iter().next().ok_or_else(|| StoreError::Internal("a unit came back empty".into()))
-        })
-    };
+    let outcome =
+        if companions.is_empty() {
+            server.store.write(mutation).await
+        } else {
+            let mut unit = companions;
+            unit.insert(0, mutation);
+            server.store.write_all(unit).await.and_then(|all| {
+                all.into_iter().next().ok_or_else(|| StoreError::Internal("a unit came back empty".into()))
+            })
+        };
     outcome.map_err(|error| from_store(error, subject(kind, name)))
 }
 

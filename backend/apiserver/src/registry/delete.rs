@@ -54,14 +54,22 @@ impl Options {
             Value::Null => call.query.number("gracePeriodSeconds")?,
             value => Some(value.as_i64().ok_or_else(|| Status::bad_request("gracePeriodSeconds must be an integer"))?),
         };
-        let orphan = sent["orphanDependents"].as_bool().or_else(|| call.query.get("orphanDependents").map(|_| call.query.flag("orphanDependents")));
+        let orphan = sent["orphanDependents"]
+            .as_bool()
+            .or_else(|| call.query.get("orphanDependents").map(|_| call.query.flag("orphanDependents")));
         let propagation = match (text("propagationPolicy"), orphan) {
             (Some(_), Some(_)) => {
-                return Err(Status::failure(422, "Invalid", "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: orphanDependents and deletionPropagation cannot be both set"));
+                return Err(Status::failure(
+                    422,
+                    "Invalid",
+                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: orphanDependents and deletionPropagation cannot be both set",
+                ));
             }
             (Some(policy), None) if matches!(policy.as_str(), "Orphan" | "Background" | "Foreground") => Some(policy),
             (Some(other), None) => {
-                let text = format!("DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\"");
+                let text = format!(
+                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\""
+                );
                 return Err(Status::failure(422, "Invalid", text));
             }
             (None, Some(true)) => Some("Orphan".into()),
@@ -128,7 +136,13 @@ enum Fate {
 }
 
 /// One deletion, once.
-async fn attempt(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>, stored: &Obj, options: &Options) -> Result<Fate, StoreError> {
+async fn attempt(
+    server: &Arc<Server>,
+    call: &Call,
+    kind: &Arc<Kind>,
+    stored: &Obj,
+    options: &Options,
+) -> Result<Fate, StoreError> {
     let mut object = render::value(kind, stored);
     let was_deleting = metadata::is_deleting(&object);
     let asked = options.grace_period_seconds.map(|seconds| seconds.max(0));
@@ -183,7 +197,13 @@ async fn attempt(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>, stored: &O
         server.store.write(mutation).await?
     } else {
         unit.insert(0, mutation);
-        server.store.write_all(unit).await?.into_iter().next().ok_or_else(|| StoreError::Internal("a unit came back empty".into()))?
+        server
+            .store
+            .write_all(unit)
+            .await?
+            .into_iter()
+            .next()
+            .ok_or_else(|| StoreError::Internal("a unit came back empty".into()))?
     };
     Ok(if gone { Fate::Gone(object) } else { Fate::Going(object) })
 }
@@ -196,13 +216,21 @@ fn preconditions(kind: &Kind, stored: &Obj, options: &Options) -> Result<(), Sta
     }
     let revision = stored.revision.to_string();
     if let Some(version) = options.resource_version.as_deref().filter(|version| *version != revision) {
-        let why = format!("Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {revision}");
+        let why = format!(
+            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {revision}"
+        );
         return Err(Status::conflict(&kind.group, &kind.plural, name, &why));
     }
     Ok(())
 }
 
-async fn delete_one(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, name: &str, options: &Options) -> Result<Fate, Status> {
+async fn delete_one(
+    server: &Arc<Server>,
+    call: &mut Call,
+    kind: &Arc<Kind>,
+    name: &str,
+    options: &Options,
+) -> Result<Fate, Status> {
     for round in 1.. {
         let stored = newest(server, kind, &call.info.namespace, name).await?;
         preconditions(kind, &stored, options)?;
@@ -223,7 +251,16 @@ async fn delete_one(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, nam
 /// Kinds whose delete answers with the object although it is gone.
 fn answers_with_object(kind: &Kind) -> bool {
     kind.group.is_empty()
-        && matches!(&*kind.plural, "pods" | "services" | "persistentvolumes" | "persistentvolumeclaims" | "podtemplates" | "serviceaccounts" | "resourcequotas")
+        && matches!(
+            &*kind.plural,
+            "pods"
+                | "services"
+                | "persistentvolumes"
+                | "persistentvolumeclaims"
+                | "podtemplates"
+                | "serviceaccounts"
+                | "resourcequotas"
+        )
 }
 
 pub async fn delete(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use pilothouse_api::Status;
 use pilothouse_api::selector::{FieldSelector, LabelSelector};
 use pilothouse_kinds::Kind;
-use pilothouse_storage::{Entry, Error as StoreError, Obj, View};
+use pilothouse_storage::{Entry, Obj, View};
 use serde_json::{Value, json};
 
 use super::{read, render};
@@ -25,6 +25,8 @@ use crate::server::{Answer, Call, Query, Server, ok};
 
 /// A chunk of a streamed list: large enough for TLS, small enough to keep memory flat.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// How a list ends.
+const TAIL: &[u8] = b"]}\n";
 
 /// Which objects of a kind are asked for.
 #[derive(Clone, Debug)]
@@ -47,10 +49,21 @@ impl Selection {
                 || (field == "metadata.namespace" && kind.namespaced)
                 || kind.selectable_names().iter().any(|name| name == field);
             if !known {
-                return Err(Status::bad_request(format!("{:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"", field)));
+                let why = if kind.selectable_names().is_empty() {
+                    format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+                } else {
+                    format!("field label not supported: {field}")
+                };
+                let resource = format!("{}, Resource={}", format_args!("{}/{}", kind.group, kind.version), kind.plural);
+                return Err(Status::bad_request(format!(
+                    "Unable to find {resource:?} that match label selector {:?}, field selector {:?}: {why}",
+                    call.query.text("labelSelector"),
+                    call.query.text("fieldSelector"),
+                )));
             }
         }
-        let name = fields.requirements().iter().find(|r| r.equal && r.field == "metadata.name").map(|r| r.value.clone());
+        let name =
+            fields.requirements().iter().find(|r| r.equal && r.field == "metadata.name").map(|r| r.value.clone());
         let namespace = (kind.namespaced && !call.info.namespace.is_empty()).then(|| call.info.namespace.clone());
         Ok(Self { namespace, name, labels, fields })
     }
@@ -108,17 +121,25 @@ async fn view(server: &Server, call: &Call, kind: &Kind, token: Option<&Token>) 
     match (rule, version, token) {
         ("", ..) => {}
         ("Exact" | "NotOlderThan", _, Some(_)) => {
-            return Err(Status::bad_request("resourceVersionMatch is forbidden: resourceVersionMatch is forbidden when continue is provided"));
+            return Err(Status::bad_request(
+                "resourceVersionMatch is forbidden: resourceVersionMatch is forbidden when continue is provided",
+            ));
         }
         ("Exact" | "NotOlderThan", "", None) => {
-            return Err(Status::bad_request("resourceVersionMatch is forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided"));
+            return Err(Status::bad_request(
+                "resourceVersionMatch is forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+            ));
         }
         ("Exact", "0", None) => {
-            return Err(Status::bad_request("resourceVersionMatch is forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\""));
+            return Err(Status::bad_request(
+                "resourceVersionMatch is forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+            ));
         }
         ("Exact" | "NotOlderThan", ..) => {}
         (other, ..) => {
-            return Err(Status::bad_request(format!("resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\"")));
+            return Err(Status::bad_request(format!(
+                "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""
+            )));
         }
     }
     if let Some(token) = token {
@@ -162,7 +183,12 @@ pub async fn find(server: &Server, call: &Call, kind: &Kind) -> Result<Found, St
         && token.is_none()
     {
         let one = view.get(selection.namespace.as_deref().unwrap_or_default(), name).filter(|o| selection.matches(o));
-        return Ok(Found { revision: view.revision, items: one.cloned().into_iter().collect(), next: None, remaining: None });
+        return Ok(Found {
+            revision: view.revision,
+            items: one.cloned().into_iter().collect(),
+            next: None,
+            remaining: None,
+        });
     }
     let after = token.as_ref().map(|token| (token.namespace.as_str(), token.name.as_str()));
     let mut rest = view.iter(selection.namespace.as_deref(), after);
@@ -243,6 +269,12 @@ fn streamed(kind: &Arc<Kind>, found: Found) -> http::Response<crate::body::Body>
         json!(kind.api_version()),
         list_metadata(&found)
     );
+    let plain = found.items.iter().all(|object| render::is_plain(kind, object));
+    let length = plain.then(|| {
+        let items: usize = found.items.iter().map(|object| object.bytes.len()).sum();
+        let commas = found.items.len().saturating_sub(1);
+        (head.len() + items + commas + TAIL.len()) as u64
+    });
     let kind = Arc::clone(kind);
     let mut items = found.items.into_iter();
     let (mut first, mut ended, mut head) = (true, false, Some(head));
@@ -256,7 +288,7 @@ fn streamed(kind: &Arc<Kind>, found: Found) -> http::Response<crate::body::Body>
         }
         while chunk.len() < CHUNK_BYTES {
             let Some(object) = items.next() else {
-                chunk.extend_from_slice(b"]}\n");
+                chunk.extend_from_slice(TAIL);
                 ended = true;
                 break;
             };
@@ -264,9 +296,20 @@ fn streamed(kind: &Arc<Kind>, found: Found) -> http::Response<crate::body::Body>
                 chunk.extend_from_slice(b",");
             }
             first = false;
-            chunk.extend_from_slice(&render::bytes(&kind, &object));
+            if plain {
+                chunk.extend_from_slice(&object.bytes);
+            } else {
+                chunk.extend_from_slice(&render::bytes(&kind, &object));
+            }
         }
         Some(Ok::<Bytes, BoxError>(chunk.freeze()))
     });
-    ok("application/json", body::stream(futures::stream::iter(chunks)))
+    let chunks = futures::stream::iter(chunks);
+    ok(
+        "application/json",
+        match length {
+            Some(length) => body::sized(chunks, length),
+            None => body::stream(chunks),
+        },
+    )
 }

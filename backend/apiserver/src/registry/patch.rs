@@ -66,7 +66,9 @@ async fn apply(
         return server_side(server, call, kind, bytes, subresource, validation).await;
     }
     if call.query.get("force").is_some() {
-        return Err(Status::bad_request("PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch"));
+        return Err(Status::bad_request(
+            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
+        ));
     }
     let parsed = parse(bytes, Format::Json, validation)?;
     let schema = schema(kind);
@@ -103,10 +105,14 @@ async fn apply(
 fn same_identity(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
     let (was, is) = (metadata::text(old, "name"), metadata::text(new, "name"));
     if was != is {
-        return Err(Status::bad_request(format!("the name of the object ({is}) does not match the name on the URL ({was})")));
+        return Err(Status::bad_request(format!(
+            "the name of the object ({is}) does not match the name on the URL ({was})"
+        )));
     }
     if kind.namespaced && metadata::text(old, "namespace") != metadata::text(new, "namespace") {
-        return Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+        return Err(Status::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     Ok(())
 }
@@ -120,8 +126,12 @@ async fn server_side(
     validation: FieldValidation,
 ) -> Result<Written, Status> {
     if call.query.text("fieldManager").is_empty() {
-        return Err(Status::failure(422, "Invalid", "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch")
-            .cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager"));
+        return Err(Status::failure(
+            422,
+            "Invalid",
+            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
+        )
+        .cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager"));
     }
     let schema = schema(kind);
     let decoded = decode_apply(&schema, bytes, validation)?;
@@ -134,7 +144,9 @@ async fn server_side(
             metadata::map(&mut config).insert("name".into(), json!(name));
         }
         own if own != name => {
-            return Err(Status::bad_request(format!("the name of the object ({own}) does not match the name on the URL ({name})")));
+            return Err(Status::bad_request(format!(
+                "the name of the object ({own}) does not match the name on the URL ({name})"
+            )));
         }
         _ => {}
     }
@@ -161,7 +173,12 @@ async fn server_side(
     match written {
         Err(status) if status.code == 404 && status.reason == "NotFound" && subresource.is_empty() => {
             if !metadata::text(&config, "uid").is_empty() {
-                return Err(Status::conflict(&kind.group, &kind.plural, &name, "uid mismatch: the provided object specified uid, and no existing object was found"));
+                return Err(Status::conflict(
+                    &kind.group,
+                    &kind.plural,
+                    &name,
+                    "uid mismatch: the provided object specified uid, and no existing object was found",
+                ));
             }
             create_applied(server, call, kind, &config, &manager, force).await
         }

@@ -9,8 +9,8 @@ use pilothouse_storage::{Key, Obj};
 
 use super::render;
 use crate::error::{Subject, from_store};
-use crate::server::{Answer, Call, Server};
 use crate::negotiate;
+use crate::server::{Answer, Call, Server};
 
 /// How long a read waits for a revision it asked for.
 pub const REVISION_PATIENCE: Duration = Duration::from_secs(3);
@@ -36,7 +36,9 @@ pub async fn wait_for_version(server: &Server, version: &str, subject: Subject<'
 
 pub fn parse_version(text: &str) -> Result<u64, Status> {
     text.parse().map_err(|_| {
-        Status::bad_request(format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"))
+        Status::bad_request(format!(
+            "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
+        ))
     })
 }
 
@@ -48,10 +50,7 @@ pub async fn newest(server: &Server, kind: &Kind, namespace: &str, name: &str) -
 
 /// The object as the cache has it, or 404.
 pub fn current(server: &Server, kind: &Kind, namespace: &str, name: &str) -> Result<Obj, Status> {
-    server
-        .store
-        .get(&key(kind, namespace, name))
-        .ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))
+    server.store.get(&key(kind, namespace, name)).ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))
 }
 
 pub async fn get(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answer {

@@ -70,7 +70,11 @@ pub fn document(value: &Value, wanted: Wanted, status: StatusCode) -> Response<B
         }
         Media::Json => {
             let pretty = wanted.pretty.then(|| serde_json::to_vec_pretty(value).ok()).flatten();
-            with_status(status, "application/json", body::full(pretty.unwrap_or_else(|| value.to_string().into_bytes())))
+            with_status(
+                status,
+                "application/json",
+                body::full(pretty.unwrap_or_else(|| value.to_string().into_bytes())),
+            )
         }
     }
 }

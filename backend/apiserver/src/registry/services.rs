@@ -176,7 +176,10 @@ fn allocate_ip(
             let field = Path::new("spec").child("clusterIPs");
             let address = ip.parse::<Ipv4Addr>().ok().filter(|address| server.config.service_cidr.contains(address));
             if address.is_none() {
-                let why = format!("failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {}", server.config.service_cidr);
+                let why = format!(
+                    "failed to allocate IP {ip}: the provided IP ({ip}) is not in the valid range. The range of valid IPs is {}",
+                    server.config.service_cidr
+                );
                 return Err(invalid(kind, object, Error::invalid(field, json!([ip]), why)));
             }
             if server.store.get(&ip_key(&ip)).is_some() {
@@ -186,7 +189,8 @@ fn allocate_ip(
             unit.push(take_ip(&ip, namespace, name)?);
         }
         None => {
-            let ip = free_ip(server).ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))?;
+            let ip =
+                free_ip(server).ok_or_else(|| Status::internal("failed to allocate a serviceIP: range is full"))?;
             object["spec"]["clusterIP"] = json!(ip.to_string());
             unit.push(take_ip(&ip.to_string(), namespace, name)?);
         }
@@ -231,7 +235,15 @@ fn allocate_ports(
         let index = object["spec"]["ports"].as_array().into_iter().flatten().position(|p| p["nodePort"] == *port);
         let field = Path::new("spec").child("ports").index(index.unwrap_or(0)).child("nodePort");
         if !NODE_PORT_RANGE.contains(port) {
-            return Err(invalid(kind, object, Error::invalid(field, *port, "provided port is not in the valid range. The range of valid ports is 30000-32767")));
+            return Err(invalid(
+                kind,
+                object,
+                Error::invalid(
+                    field,
+                    *port,
+                    "provided port is not in the valid range. The range of valid ports is 30000-32767",
+                ),
+            ));
         }
         if server.store.get(&port_key(*port, protocol)).is_some() {
             return Err(invalid(kind, object, Error::invalid(field, *port, "provided port is already allocated")));
@@ -249,7 +261,9 @@ fn keep_ports(object: &mut Value, old: Option<&Value>) {
     let Some(old) = old.and_then(|old| old["spec"]["ports"].as_array()) else { return };
     let Some(ports) = object["spec"]["ports"].as_array_mut() else { return };
     for port in ports.iter_mut().filter(|port| port["nodePort"].as_u64().unwrap_or(0) == 0) {
-        let same = old.iter().find(|o| o["port"] == port["port"] && o["protocol"] == port["protocol"] && o["name"] == port["name"]);
+        let same = old
+            .iter()
+            .find(|o| o["port"] == port["port"] && o["protocol"] == port["protocol"] && o["name"] == port["name"]);
         if let Some(number) = same.and_then(|o| o["nodePort"].as_u64()) {
             port["nodePort"] = json!(number);
         }
@@ -262,6 +276,7 @@ pub fn release(server: &Arc<Server>, kind: &Kind, object: &Value) -> Vec<Mutatio
         return Vec::new();
     }
     let ip = cluster_ip(object).and_then(|ip| give_back(server, ip_key(ip)));
-    let ports = node_ports(object).into_iter().filter_map(|(port, protocol)| give_back(server, port_key(port, &protocol)));
+    let ports =
+        node_ports(object).into_iter().filter_map(|(port, protocol)| give_back(server, port_key(port, &protocol)));
     ip.into_iter().chain(ports).collect()
 }

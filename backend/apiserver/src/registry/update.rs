@@ -16,7 +16,8 @@ use pilothouse_storage::{Error as StoreError, Expect, Mutation, Obj};
 use serde_json::{Value, json};
 
 use super::create::{
-    admission_request, check_escalation, dry_run, durability, encoded, field_validation, manager_name, pretend, reset_fields, store_new,
+    admission_request, check_escalation, dry_run, durability, encoded, field_validation, manager_name, pretend,
+    reset_fields, store_new,
 };
 use super::read::{key, newest, subject};
 use super::{metadata, render, schema, services};
@@ -110,7 +111,10 @@ pub async fn replace(
         }
         let uid = metadata::text(&new, "uid");
         if !uid.is_empty() && uid != metadata::text(&old, "uid") {
-            let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", metadata::text(&old, "uid"));
+            let why = format!(
+                "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
+                metadata::text(&old, "uid")
+            );
             return Err(Status::conflict(&kind.group, &kind.plural, name, &why));
         }
         match write(server, call, kind, &stored, (&old, new), subresource, &ownership, dry_run).await {

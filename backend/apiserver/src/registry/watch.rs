@@ -112,7 +112,9 @@ impl Lines {
             metadata["annotations"] = json!({"k8s.io/initial-events-end": "true"});
         }
         let object = match self.wanted.shape {
-            Shape::Object => json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata}),
+            Shape::Object => {
+                json!({"kind": self.kind.kind, "apiVersion": self.kind.api_version(), "metadata": metadata})
+            }
             Shape::Table { version } => {
                 json!({"kind": "Table", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata,
                        "columnDefinitions": [], "rows": []})
@@ -150,23 +152,26 @@ async fn start(server: &Server, call: &Call, kind: &Kind, selection: &Selection)
     match (initial_asked, rule) {
         (Some(_), "NotOlderThan") | (None, "") => {}
         (Some(_), _) => {
-            return Err(invalid_options("resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
+            return Err(invalid_options(
+                "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+            ));
         }
         (None, _) => {
-            return Err(invalid_options("resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided"));
+            return Err(invalid_options(
+                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            ));
         }
     }
     let subject = read::subject(kind, "");
     let with_state = initial_asked.unwrap_or(matches!(version, "" | "0"));
     read::wait_for_version(server, version, subject).await?;
     let scope = |from: u64| {
-        server
-            .store
-            .watch(&kind.storage, selection.namespace.as_deref(), selection.name.as_deref(), from)
-            .map_err(|error| match error {
+        server.store.watch(&kind.storage, selection.namespace.as_deref(), selection.name.as_deref(), from).map_err(
+            |error| match error {
                 StoreError::Compacted { .. } => gone(),
                 error => from_store(error, subject),
-            })
+            },
+        )
     };
     if !with_state {
         let from = match version {

@@ -30,11 +30,22 @@ pub async fn apply(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, name
     let target = &binding["target"];
     let node = target["name"].as_str().unwrap_or_default().to_owned();
     if node.is_empty() {
-        return Err(Status::failure(422, "Invalid", format!("Binding \"{name}\" is invalid: target.name: Required value"))
-            .cause("FieldValueRequired", "Required value", "target.name"));
+        return Err(Status::failure(
+            422,
+            "Invalid",
+            format!("Binding \"{name}\" is invalid: target.name: Required value"),
+        )
+        .cause("FieldValueRequired", "Required value", "target.name"));
     }
     if !matches!(target["kind"].as_str(), None | Some("" | "Node")) {
-        return Err(Status::failure(422, "Invalid", format!("Binding \"{name}\" is invalid: target.kind: Unsupported value: {}: supported values: \"Node\"", target["kind"])));
+        return Err(Status::failure(
+            422,
+            "Invalid",
+            format!(
+                "Binding \"{name}\" is invalid: target.kind: Unsupported value: {}: supported values: \"Node\"",
+                target["kind"]
+            ),
+        ));
     }
     let uid = metadata::text(binding, "uid").to_owned();
     let annotations = binding["metadata"]["annotations"].clone();
@@ -69,7 +80,8 @@ pub async fn apply(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, name
 }
 
 fn set_scheduled(pod: &mut Value) {
-    let condition = json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": metadata::now()});
+    let condition =
+        json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": metadata::now()});
     if !pod["status"]["conditions"].is_array() {
         pod["status"]["conditions"] = json!([]);
     }

@@ -33,7 +33,8 @@ fn matching_budgets(server: &Server, pod: &Value, namespace: &str) -> Vec<Value>
 }
 
 fn refused(budget: &str, status: &Value) -> Status {
-    let (healthy, desired) = (status["currentHealthy"].as_i64().unwrap_or(0), status["desiredHealthy"].as_i64().unwrap_or(0));
+    let (healthy, desired) =
+        (status["currentHealthy"].as_i64().unwrap_or(0), status["desiredHealthy"].as_i64().unwrap_or(0));
     Status::too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", 0).cause(
         "DisruptionBudget",
         format!("The disruption budget {budget} needs {desired} healthy pods and has {healthy} currently"),
@@ -56,7 +57,9 @@ pub async fn evict(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body
     }
     let budgets = matching_budgets(server, &pod, &namespace);
     if budgets.len() > 1 {
-        return Err(Status::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."));
+        return Err(Status::internal(
+            "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+        ));
     }
     if let Some(budget) = budgets.first() {
         spend(server, call, &namespace, metadata::text(budget, "name"), &name, dry_run).await?;
@@ -65,14 +68,25 @@ pub async fn evict(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body
 }
 
 /// Takes one disruption off the budget, exactly once however many evict at the same time.
-async fn spend(server: &Arc<Server>, call: &mut Call, namespace: &str, budget: &str, pod: &str, dry_run: bool) -> Result<(), Status> {
+async fn spend(
+    server: &Arc<Server>,
+    call: &mut Call,
+    namespace: &str,
+    budget: &str,
+    pod: &str,
+    dry_run: bool,
+) -> Result<(), Status> {
     let kind = server
         .kinds
         .get("policy", "v1", "poddisruptionbudgets")
         .ok_or_else(|| Status::internal("disruption budgets are not served"))?;
     let mut refusal = None;
     let mut own = Call {
-        info: crate::request::RequestInfo { namespace: namespace.to_owned(), name: budget.to_owned(), ..call.info.clone() },
+        info: crate::request::RequestInfo {
+            namespace: namespace.to_owned(),
+            name: budget.to_owned(),
+            ..call.info.clone()
+        },
         user: Arc::clone(&call.user),
         parts: call.parts.clone(),
         query: if dry_run { crate::server::Query::parse("dryRun=All") } else { crate::server::Query::default() },
@@ -81,7 +95,8 @@ async fn spend(server: &Arc<Server>, call: &mut Call, namespace: &str, budget: &
     let outcome = replace(server, &mut own, &kind, budget, "status", Ownership::Update, |old| {
         let status = &old["status"];
         let allowed = status["disruptionsAllowed"].as_i64().unwrap_or(0);
-        let observed = status["observedGeneration"].as_i64().unwrap_or(0) >= old["metadata"]["generation"].as_i64().unwrap_or(0);
+        let observed =
+            status["observedGeneration"].as_i64().unwrap_or(0) >= old["metadata"]["generation"].as_i64().unwrap_or(0);
         if allowed <= 0 || !observed {
             let status = refused(budget, status);
             refusal = Some(status.clone());

@@ -56,9 +56,9 @@ async fn decoded(call: &mut Call, body: Body, group: &str, version: &str, kind: 
     let format = negotiate::body_format(&call.parts.headers)?;
     let validation = create::field_validation(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
-    let schema = pilothouse_schema::builtin().gvk(group, version, kind).ok_or_else(|| {
-        Status::internal(format!("the schema of {group}/{version} {kind} is missing"))
-    })?;
+    let schema = pilothouse_schema::builtin()
+        .gvk(group, version, kind)
+        .ok_or_else(|| Status::internal(format!("the schema of {group}/{version} {kind} is missing")))?;
     let decoded = pilothouse_schema::decode::decode(schema, &bytes, format, validation)?;
     call.warnings.extend(decoded.warnings);
     Ok(decoded.object)

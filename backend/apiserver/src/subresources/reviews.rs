@@ -26,14 +26,24 @@ fn judge(server: &Server, user: &UserInfo, spec: &Value, namespace: Option<&str>
             if namespace.is_some_and(|namespace| namespace != within) {
                 return Err(Status::bad_request("spec.resourceAttributes.namespace must match metadata.namespace"));
             }
-            Attributes::resource(user, text(resource, "verb"), text(resource, "group"), text(resource, "version"), text(resource, "resource"))
-                .subresource(text(resource, "subresource"))
-                .namespace(within)
-                .name(text(resource, "name"))
+            Attributes::resource(
+                user,
+                text(resource, "verb"),
+                text(resource, "group"),
+                text(resource, "version"),
+                text(resource, "resource"),
+            )
+            .subresource(text(resource, "subresource"))
+            .namespace(within)
+            .name(text(resource, "name"))
         }
         (false, true) => Attributes::path(user, text(path, "verb"), text(path, "path")),
         _ => {
-            return Err(Status::failure(422, "Invalid", "spec.resourceAttributes: Invalid value: exactly one of nonResourceAttributes or resourceAttributes must be specified"));
+            return Err(Status::failure(
+                422,
+                "Invalid",
+                "spec.resourceAttributes: Invalid value: exactly one of nonResourceAttributes or resourceAttributes must be specified",
+            ));
         }
     };
     let decision = server.authorizer.authorize(&attributes);
@@ -52,12 +62,17 @@ fn subject(spec: &Value) -> Result<UserInfo, Status> {
     };
     let groups = strings(&spec["groups"]);
     if user.is_empty() && groups.is_empty() {
-        return Err(Status::failure(422, "Invalid", "spec.user: Invalid value: \"\": at least one of user or group must be specified"));
+        return Err(Status::failure(
+            422,
+            "Invalid",
+            "spec.user: Invalid value: \"\": at least one of user or group must be specified",
+        ));
     }
     let mut info = UserInfo::new(user, &[]);
     info.groups = groups;
     text(spec, "uid").clone_into(&mut info.uid);
-    info.extra = spec["extra"].as_object().into_iter().flatten().map(|(key, value)| (key.clone(), strings(value))).collect();
+    info.extra =
+        spec["extra"].as_object().into_iter().flatten().map(|(key, value)| (key.clone(), strings(value))).collect();
     Ok(info)
 }
 

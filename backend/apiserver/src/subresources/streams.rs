@@ -46,14 +46,16 @@ fn names<'a>(pod: &'a Value, field: &str) -> Vec<&'a str> {
 
 /// The container that is meant: the one named, the default one, or the only one.
 fn container(pod: &Value, asked: &str) -> Result<String, Status> {
-    let (own, init, ephemeral) = (names(pod, "containers"), names(pod, "initContainers"), names(pod, "ephemeralContainers"));
+    let (own, init, ephemeral) =
+        (names(pod, "containers"), names(pod, "initContainers"), names(pod, "ephemeralContainers"));
     let name = text(pod, "name");
     if asked.is_empty() {
         return match own.as_slice() {
             [one] => Ok((*one).to_owned()),
             [] => Err(Status::bad_request(format!("pod {name} has no containers"))),
             many => {
-                let mut text = format!("a container name must be specified for pod {name}, choose one of: [{}]", many.join(" "));
+                let mut text =
+                    format!("a container name must be specified for pod {name}, choose one of: [{}]", many.join(" "));
                 if !init.is_empty() {
                     text.push_str(&format!(" or one of the init containers: [{}]", init.join(" ")));
                 }
@@ -89,7 +91,14 @@ pub async fn log(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>) -> Ans
     let container = container(&pod, call.query.text("container"))?;
     for number in ["tailLines", "sinceSeconds", "limitBytes"] {
         if call.query.number::<i64>(number)?.is_some_and(|n| n < 0) {
-            return Err(Status::failure(422, "Invalid", format!("PodLogOptions \"{}\" is invalid: {number}: Invalid value: must be greater than or equal to 0", call.info.name)));
+            return Err(Status::failure(
+                422,
+                "Invalid",
+                format!(
+                    "PodLogOptions \"{}\" is invalid: {number}: Invalid value: must be greater than or equal to 0",
+                    call.info.name
+                ),
+            ));
         }
     }
     // A pod that is nowhere yet has said nothing yet.
@@ -115,11 +124,15 @@ pub async fn connect(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, up
     request.old = Some(Arc::new(pod.clone()));
     server.admission.run(&mut request)?;
     if upgrade.is_none() {
-        return Err(Status::bad_request(format!("Upgrade request required: {what} needs a connection that can be upgraded (SPDY/3.1 or WebSocket over HTTP/1.1)")));
+        return Err(Status::bad_request(format!(
+            "Upgrade request required: {what} needs a connection that can be upgraded (SPDY/3.1 or WebSocket over HTTP/1.1)"
+        )));
     }
     if matches!(pod["status"]["phase"].as_str(), Some("Succeeded" | "Failed")) {
         let phase = pod["status"]["phase"].as_str().unwrap_or_default();
-        return Err(Status::bad_request(format!("cannot {what} a container in a completed pod; current phase is {phase}")));
+        return Err(Status::bad_request(format!(
+            "cannot {what} a container in a completed pod; current phase is {phase}"
+        )));
     }
     let (namespace, name) = (encode(&call.info.namespace), encode(&call.info.name));
     let path = if what == "portforward" {
@@ -129,11 +142,12 @@ pub async fn connect(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, up
         format!("/portForward/{namespace}/{name}?{rest}{ports}")
     } else {
         let container = container(&pod, call.query.text("container"))?;
-        let streams: Vec<(&str, &str)> = [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")]
-            .into_iter()
-            .filter(|(asked, _)| call.query.flag(asked))
-            .map(|(_, sent)| (sent, "1"))
-            .collect();
+        let streams: Vec<(&str, &str)> =
+            [("stdin", "input"), ("stdout", "output"), ("stderr", "error"), ("tty", "tty")]
+                .into_iter()
+                .filter(|(asked, _)| call.query.flag(asked))
+                .map(|(_, sent)| (sent, "1"))
+                .collect();
         let rest = query(call, &["container", "stdin", "stdout", "stderr", "tty"], &streams);
         format!("/{what}/{namespace}/{name}/{}?{rest}", encode(&container))
     };
@@ -195,11 +209,18 @@ async fn exchange(
 }
 
 /// `nodes/proxy`, `pods/proxy`, `services/proxy`.
-pub async fn proxy(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body, upgrade: Option<UpgradeSlot>) -> Answer {
+pub async fn proxy(
+    server: &Arc<Server>,
+    call: &mut Call,
+    kind: &Arc<Kind>,
+    body: Body,
+    upgrade: Option<UpgradeSlot>,
+) -> Answer {
     let (resource, path) = (call.info.resource.clone(), call.info.rest.clone());
     if path.is_empty() && matches!(call.parts.method, Method::GET | Method::HEAD) {
         // Relative links only work below a slash.
-        let location = format!("{}/{}", call.info.path, call.parts.uri.query().map(|q| format!("?{q}")).unwrap_or_default());
+        let location =
+            format!("{}/{}", call.info.path, call.parts.uri.query().map(|q| format!("?{q}")).unwrap_or_default());
         let mut response = Response::new(body::empty());
         *response.status_mut() = StatusCode::MOVED_PERMANENTLY;
         let location = http::HeaderValue::from_str(&location).map_err(|_| Status::bad_request("bad path"))?;
@@ -244,7 +265,13 @@ async fn pod_target(server: &Arc<Server>, call: &Call) -> Result<(String, String
     let (scheme, name, port) = split_name(&call.info.name);
     let kind = server.kinds.get("", "v1", "pods").ok_or_else(Status::unknown_path)?;
     let pod = render::value(&kind, &*read::newest(server, &kind, &call.info.namespace, name).await?);
-    let ports = || pod["spec"]["containers"].as_array().into_iter().flatten().flat_map(|c| c["ports"].as_array().into_iter().flatten());
+    let ports = || {
+        pod["spec"]["containers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .flat_map(|c| c["ports"].as_array().into_iter().flatten())
+    };
     let number = match port {
         "" => ports().next().and_then(|p| p["containerPort"].as_u64()).unwrap_or(80),
         text => match text.parse() {
@@ -255,7 +282,10 @@ async fn pod_target(server: &Arc<Server>, call: &Call) -> Result<(String, String
                 .ok_or_else(|| Status::bad_request(format!("invalid port {text:?}")))?,
         },
     };
-    let ip = pod["status"]["podIP"].as_str().filter(|ip| !ip.is_empty()).ok_or_else(|| Status::bad_request("address not allowed"))?;
+    let ip = pod["status"]["podIP"]
+        .as_str()
+        .filter(|ip| !ip.is_empty())
+        .ok_or_else(|| Status::bad_request("address not allowed"))?;
     Ok((node(&pod)?, through_node(scheme, ip, number, &call.info.rest)))
 }
 
@@ -267,7 +297,10 @@ async fn service_target(server: &Arc<Server>, call: &Call) -> Result<(String, St
     let chosen = match (port, ports.as_slice()) {
         ("", [one]) => Some(*one),
         ("", _) => ports.iter().copied().find(|p| p["name"].as_str().unwrap_or_default().is_empty()),
-        (text, _) => ports.iter().copied().find(|p| p["name"] == text || p["port"].as_u64().map(|n| n.to_string()).as_deref() == Some(text)),
+        (text, _) => ports
+            .iter()
+            .copied()
+            .find(|p| p["name"] == text || p["port"].as_u64().map(|n| n.to_string()).as_deref() == Some(text)),
     };
     let none = || Status::unavailable(format!("no endpoints available for service {:?}", call.info.name), 1);
     let port_name = chosen.ok_or_else(none)?["name"].as_str().unwrap_or_default().to_owned();
@@ -275,9 +308,15 @@ async fn service_target(server: &Arc<Server>, call: &Call) -> Result<(String, St
     let mut targets = Vec::new();
     for slice in slices.items.iter().filter(|slice| slice.label("kubernetes.io/service-name") == Some(name)) {
         let slice = slice.value();
-        let number = slice["ports"].as_array().into_iter().flatten().find(|p| p["name"].as_str().unwrap_or_default() == port_name);
+        let number = slice["ports"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find(|p| p["name"].as_str().unwrap_or_default() == port_name);
         let Some(number) = number.and_then(|p| p["port"].as_u64()) else { continue };
-        for endpoint in slice["endpoints"].as_array().into_iter().flatten().filter(|e| e["conditions"]["ready"] != false) {
+        for endpoint in
+            slice["endpoints"].as_array().into_iter().flatten().filter(|e| e["conditions"]["ready"] != false)
+        {
             if let (Some(ip), Some(node)) = (endpoint["addresses"][0].as_str(), endpoint["nodeName"].as_str()) {
                 targets.push((node.to_owned(), through_node(scheme, ip, number, &call.info.rest)));
             }
