@@ -3,6 +3,8 @@
 //! Each backend holds a Lease in `kube-system` with its address; the endpoints are those of the leases that are not
 //! expired. Whoever comes by puts them right.
 
+use std::net::IpAddr;
+
 use http::Method;
 use jiff::{SignedDuration, Timestamp};
 use pilothouse_api::Status;
@@ -23,7 +25,7 @@ const LEASE_SECONDS: i64 = 30;
 
 /// Brings Service, Endpoints and EndpointSlice up to date, and confirms this backend's address.
 pub async fn reconcile(api: &ApiServer) -> Result<(), Status> {
-    let Some((address, port)) = api.0.config.advertise else { return service(api, 6443).await };
+    let Some((address, port)) = advertised(api) else { return service(api, 6443).await };
     service(api, port).await?;
     confirm(api, &address.to_string()).await?;
     let addresses = alive(api, None).await?;
@@ -32,7 +34,7 @@ pub async fn reconcile(api: &ApiServer) -> Result<(), Status> {
 
 /// Takes this backend's address out: it is about to stop.
 pub async fn withdraw(api: &ApiServer) -> Result<(), Status> {
-    let Some((address, port)) = api.0.config.advertise else { return Ok(()) };
+    let Some((address, port)) = advertised(api) else { return Ok(()) };
     let address = address.to_string();
     absent_is_fine(send(api, Method::DELETE, &format!("{LEASES}/{}", lease_name(&address)), None).await)?;
     let addresses = alive(api, Some(&address)).await?;
@@ -41,6 +43,11 @@ pub async fn withdraw(api: &ApiServer) -> Result<(), Status> {
         return Ok(());
     }
     endpoints(api, &addresses, port).await
+}
+
+/// The address others can reach this backend at; a loopback address is nobody else's.
+fn advertised(api: &ApiServer) -> Option<(IpAddr, u16)> {
+    api.0.config.advertise.filter(|(address, _)| !address.is_loopback())
 }
 
 fn absent_is_fine(outcome: Result<Value, Status>) -> Result<Option<Value>, Status> {
