@@ -18,6 +18,7 @@ mod persistent_volume;
 mod persistent_volume_claim;
 pub mod pod;
 mod pod_template;
+mod rbac;
 mod replica_set;
 mod replication_controller;
 mod resource_quota;
@@ -52,6 +53,10 @@ const ALL: &[(&str, &str, &Strategy)] = &[
     ("apps", "statefulsets", &stateful_set::STRATEGY),
     ("batch", "cronjobs", &cron_job::STRATEGY),
     ("batch", "jobs", &job::STRATEGY),
+    ("rbac.authorization.k8s.io", "clusterrolebindings", &rbac::STRATEGY),
+    ("rbac.authorization.k8s.io", "clusterroles", &rbac::STRATEGY),
+    ("rbac.authorization.k8s.io", "rolebindings", &rbac::STRATEGY),
+    ("rbac.authorization.k8s.io", "roles", &rbac::STRATEGY),
 ];
 
 pub(crate) fn find(group: &str, resource: &str) -> Option<&'static Strategy> {
