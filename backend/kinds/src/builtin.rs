@@ -15,8 +15,11 @@ use crate::{
 const DISCOVERY: &str = include_str!("../facts/discovery.tsv");
 
 /// Rows of our own group, in the shape of the facts.
-const OWN: &str =
-    "pilothouse.io/v1\tusers\tUser\tCluster\tcreate,delete,deletecollection,get,list,patch,update,watch\t\tpilothouse";
+const OWN: &str = concat!(
+    "pilothouse.io/v1\taddons\tAddon\tCluster\tcreate,delete,deletecollection,get,list,patch,update,watch\t\tpilothouse\n",
+    "pilothouse.io/v1\taddons/status\tAddon\tCluster\tget,patch,update\t\t\n",
+    "pilothouse.io/v1\tusers\tUser\tCluster\tcreate,delete,deletecollection,get,list,patch,update,watch\t\tpilothouse",
+);
 
 static PLAIN: Strategy = Strategy::PLAIN;
 
