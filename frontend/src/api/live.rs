@@ -15,9 +15,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use web_sys::AbortController;
 
+use crate::api::decode::{Decode, Key};
 use crate::api::http::{self, Chunks};
 use crate::api::lines::Lines;
-use crate::api::table::ListMeta;
 use crate::api::watch::{Action, Input, State, step};
 use crate::link::{Link, Links};
 
@@ -30,29 +30,6 @@ const WATCH_SECONDS: u32 = 540;
 const SILENCE_MS: f64 = 95_000.0;
 /// Views are told of changes this often at most.
 const FRAME_MS: u32 = 33;
-
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Key {
-    pub namespace: Box<str>,
-    pub name: Box<str>,
-}
-
-pub struct Page<T> {
-    pub items: Vec<(Key, T)>,
-    pub meta: ListMeta,
-}
-
-pub struct Change<T> {
-    pub items: Vec<(Key, T)>,
-    pub revision: String,
-}
-
-/// Reads a representation of objects (tables, whole objects, extracts of them).
-pub trait Decode: 'static {
-    type Item: Clone + Send + Sync + 'static;
-    fn page(&self, body: &[u8]) -> Result<Page<Self::Item>, String>;
-    fn event(&self, object: &[u8]) -> Result<Change<Self::Item>, String>;
-}
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {

@@ -1,21 +1,14 @@
 //! Whole objects as dynamic values.
 
-use std::sync::Arc;
-
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::api::call::JSON;
-use crate::api::discovery::Resource;
-use crate::api::live::{Change, Decode, Key, Live, Page, Query};
-use crate::api::table::ListMeta;
+use crate::api::decode::{Change, Decode, Key, ListMeta, Page};
 use crate::model::json;
-
-pub type Object = Arc<Value>;
 
 /// Decodes objects and keeps of each what `pick` takes from it.
 pub struct Objects<T> {
-    pick: fn(Value) -> T,
+    pub pick: fn(Value) -> T,
 }
 
 #[derive(Deserialize)]
@@ -59,20 +52,6 @@ impl<T: Clone + Send + Sync + 'static> Decode for Objects<T> {
 
 fn key_of(object: &Value) -> Key {
     Key { namespace: json::namespace(object).into(), name: json::name(object).into() }
-}
-
-/// A live collection of extracts: memory holds only what is shown.
-pub fn extracts<T: Clone + Send + Sync + 'static>(query: Query, pick: fn(Value) -> T) -> Live<T> {
-    Live::start(query, Objects { pick })
-}
-
-pub fn objects(query: Query) -> Live<Object> {
-    extracts(query, Arc::new)
-}
-
-/// One object, as a collection of at most one.
-pub fn object(resource: &Resource, namespace: &str, name: &str) -> Live<Object> {
-    objects(Query::new(resource.collection(Some(namespace).filter(|n| !n.is_empty())), JSON).with("fieldSelector", &format!("metadata.name={name}")))
 }
 
 #[cfg(test)]

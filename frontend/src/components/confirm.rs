@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::api::call::{Call, namespace_flag};
 use crate::api::discovery::Resource;
 use crate::api::http;
-use crate::api::live::Key;
+use crate::api::decode::Key;
 use crate::api::mutate::perform;
 use crate::app::{App, app};
 use crate::components::call::call_details;

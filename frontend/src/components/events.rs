@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::api::call::JSON;
 use crate::api::live::{Live, Query};
-use crate::api::objects::extracts;
+use crate::api::collections::extracts;
 use crate::app::app;
 use crate::components::status::{dot, empty, skeleton};
 use crate::model::health::Tone;

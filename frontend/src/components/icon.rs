@@ -54,16 +54,3 @@ pub fn mark() -> impl IntoView {
     let paths = r#"<path class="mark-house" d="M7.500 6h17l3.500 13H4z"/><path class="mark-pane" d="M9.400 8.500h3.600l-.7 8H7.200zM14.500 8.500h3l.5 8h-4zM19 8.500h3.600l2.200 8h-5.100z"/><path class="mark-line" d="M2 23.500c2.300 0 2.300 2 4.700 2s2.300-2 4.700-2 2.300 2 4.600 2 2.300-2 4.700-2 2.300 2 4.600 2 2.400-2 4.700-2"/>"#;
     view! { <svg class="mark" viewBox="0 0 32 32" aria-hidden="true" inner_html=paths></svg> }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::TABLE;
-
-    #[test]
-    fn every_icon_has_one_entry() {
-        let mut names: Vec<&str> = TABLE.iter().map(|(name, _)| *name).collect();
-        names.sort_unstable();
-        names.dedup();
-        assert_eq!(names.len(), TABLE.len());
-    }
-}

@@ -1,7 +1,6 @@
 //! The building blocks of pages: small, without a framework, styled by `style/`.
 
 pub mod call;
-pub mod columns;
 pub mod confirm;
 pub mod dialog;
 pub mod diff;

@@ -44,7 +44,7 @@ fn collections(app: App) -> Vec<(&'static str, String, Live<std::sync::Arc<Row>>
     let found = app.discovery.with_untracked(|discovery| SEARCHED.map(|name| discovery.get(name).map(|resource| (name, resource))));
     let start = |(name, resource): (&'static str, std::sync::Arc<crate::api::discovery::Resource>)| {
         let query = Query::new(resource.collection(None), ACCEPT).with("includeObject", "Metadata");
-        (name, resource.kind.clone(), Live::start(query, Tables { on_columns: |_| {} }))
+        (name, resource.kind.clone(), Live::start(query, Tables::new(|_| {})))
     };
     found.into_iter().flatten().map(start).collect()
 }

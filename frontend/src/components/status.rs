@@ -49,7 +49,8 @@ pub fn problem(status: &pilothouse_api::Status) -> impl IntoView + use<> {
         404 => "There is nothing here",
         _ => "This did not work",
     };
-    let text = status.message.clone();
+    let hint = if status.code == 403 && app.namespace.with(String::is_empty) { " Choose a namespace above that your roles cover." } else { "" };
+    let text = format!("{}{hint}", status.message);
     view! {
         <div class="empty" data-testid="problem">
             {super::icon::icon("alert")}

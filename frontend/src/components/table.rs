@@ -10,10 +10,11 @@ use leptos::html;
 use leptos::prelude::*;
 
 use crate::api::discovery::Resource;
-use crate::api::live::{Key, Live, Phase, Query};
+use crate::api::decode::Key;
+use crate::api::live::{Live, Phase, Query};
 use crate::api::table::{Cell, Column, Row, Tables};
 use crate::app::app;
-use crate::components::columns::template;
+use crate::model::columns::template;
 use crate::components::icon::icon;
 use crate::components::status::{dot, empty, problem, skeleton};
 use crate::model::filter::{By, Filter, Order, view};
@@ -53,7 +54,7 @@ impl Model {
         // Events are shown by when they last happened, which their metadata does not tell.
         let events = resource.kind == "Event";
         let query = Query { accept: ACCEPT, ..query }.with("includeObject", if events { "Object" } else { "Metadata" });
-        let rows = Live::start(query, Tables { on_columns });
+        let rows = Live::start(query, Tables::new(on_columns));
         let (filter, order) = (RwSignal::new(String::new()), RwSignal::new(events.then_some(Order { by: By::Column(0), descending: false })));
         let shown = Memo::new_with_compare(
             move |_| {

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 use leptos::task::spawn_local;
 
 use crate::api::live::{Live, Query};
-use crate::api::objects::extracts;
+use crate::api::collections::extracts;
 use crate::api::session;
 use crate::app::app;
 use crate::browser;

@@ -161,7 +161,6 @@ mod tests {
         Arc::new(Row {
             namespace: namespace.into(),
             name: name.into(),
-            uid: name.into(),
             created,
             deleting: false,
             labels: Box::new([("app".into(), "web".into())]),

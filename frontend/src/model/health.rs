@@ -74,6 +74,10 @@ pub fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a Value> {
     list(object, "status/conditions").iter().find(|condition| text(condition, "type") == type_)
 }
 
+pub fn condition_is(object: &Value, type_: &str, status: &str) -> bool {
+    condition(object, type_).is_some_and(|condition| text(condition, "status") == status)
+}
+
 /// Conditions whose `True` is the unwelcome state.
 pub fn is_good_when_false(type_: &str) -> bool {
     type_.ends_with("Pressure") || type_.ends_with("Failure") || type_.ends_with("Failed")

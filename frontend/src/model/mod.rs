@@ -4,6 +4,7 @@
 
 pub mod capacity;
 pub mod change;
+pub mod columns;
 pub mod deploy;
 pub mod diff;
 pub mod family;

@@ -6,7 +6,8 @@ use leptos::prelude::*;
 
 use crate::api::access::Ask;
 use crate::api::discovery::Resource;
-use crate::api::live::{Key, Phase, Query};
+use crate::api::decode::Key;
+use crate::api::live::{Phase, Query};
 use crate::app::app;
 use crate::browser;
 use crate::components::confirm::DeleteDialog;

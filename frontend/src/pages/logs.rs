@@ -16,7 +16,7 @@ use crate::api::http::{self, Chunks};
 use crate::api::lines::Lines;
 use crate::api::live::Query;
 use crate::api::mutate::in_words;
-use crate::api::objects::{Object, objects};
+use crate::api::collections::{Object, objects};
 use crate::browser;
 use crate::components::icon::icon;
 use crate::components::status::empty;

@@ -4,7 +4,7 @@ use leptos::prelude::*;
 
 use crate::api::call::JSON;
 use crate::api::live::{Live, Query};
-use crate::api::objects::{extracts, objects};
+use crate::api::collections::{extracts, objects};
 use crate::app::app;
 use crate::components::events;
 use crate::components::icon::icon;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::api::call::{Call, JSON, STRATEGIC};
 use crate::api::live::Query;
-use crate::api::objects::extracts;
+use crate::api::collections::extracts;
 use crate::app::app;
 use crate::components::facts::{chips, conditions};
 use crate::model::capacity::{allocatable, by_node, extract};

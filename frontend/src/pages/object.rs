@@ -7,8 +7,9 @@ use serde_json::Value;
 
 use crate::api::access::Ask;
 use crate::api::discovery::Resource;
-use crate::api::live::{Key, Live, Phase};
-use crate::api::objects::{self, Object};
+use crate::api::decode::Key;
+use crate::api::live::{Live, Phase};
+use crate::api::collections::{self, Object};
 use crate::app::app;
 use crate::components::confirm::DeleteDialog;
 use crate::components::events;
@@ -67,7 +68,7 @@ impl Subject {
 }
 
 pub fn object(resource: Arc<Resource>, namespace: String, name: String) -> impl IntoView {
-    let live = objects::object(&resource, &namespace, &name);
+    let live = collections::object(&resource, &namespace, &name);
     let seen = Memo::new(move |last: Option<&Object>| live.first().or_else(|| last.cloned()).unwrap_or_default());
     let subject = Subject { resource, namespace, name, live, object: seen };
     let there = Memo::new(move |_| !seen.with(|object| object.is_null()));

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use crate::api::call::JSON;
 use crate::api::live::{Live, Query};
-use crate::api::objects::{Object, extracts, objects};
+use crate::api::collections::{Object, extracts, objects};
 use crate::app::app;
 use crate::components::events;
 use crate::components::icon::icon;
@@ -84,6 +84,7 @@ fn tiles(nodes: Live<Object>, pods: Live<PodExtract>, all: Memo<Vec<Workload>>, 
     let count = |tones: &[Tone], wanted: Tone| tones.iter().filter(|tone| **tone == wanted).count();
     let parts = move |tones: &[Tone]| [Tone::Good, Tone::Busy, Tone::Warn, Tone::Bad, Tone::Idle].map(|tone| (tone.class(), count(tones, tone))).to_vec();
     let trouble = move |tones: &[Tone]| match (count(tones, Tone::Bad), count(tones, Tone::Warn), count(tones, Tone::Busy)) {
+        (0, 0, 0) if tones.is_empty() => "none yet".to_owned(),
         (0, 0, 0) => "all well".to_owned(),
         (0, 0, busy) => format!("{busy} in progress"),
         (bad, warn, _) => format!("{} need attention", bad + warn),
@@ -109,7 +110,7 @@ fn tiles(nodes: Live<Object>, pods: Live<PodExtract>, all: Memo<Vec<Workload>>, 
         view! {
             <div class="stat"><span class="stat-title">{title}</span><b class="num">{format!("{:.0}%", share * 100.0)}</b>
                 {crate::components::meter::meter(format!("{title} requested"), share, used.map(|used| crate::model::capacity::share(used, pick(&total))))}
-                <small>{format!("{} of {} requested", words(pick(&asked)), words(pick(&total)))}{used.map(|used| format!(", {} used", words(used)))}</small></div>
+                <small>{if pick(&total) == 0 { "no capacity yet".to_owned() } else { format!("{} of {} requested", words(pick(&asked)), words(pick(&total))) }}{used.map(|used| format!(", {} used", words(used)))}</small></div>
         }
     };
     view! {

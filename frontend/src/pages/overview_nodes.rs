@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::api::call::JSON;
 use crate::api::http;
 use crate::api::live::{Live, Query};
-use crate::api::objects::{Object, extracts};
+use crate::api::collections::{Object, extracts};
 use crate::app::app;
 use crate::components::meter::meter;
 use crate::components::status::{dot, empty, skeleton};

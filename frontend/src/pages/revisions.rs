@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::api::call::{Call, JSON, JSON_PATCH};
 use crate::api::live::{Live, Query};
-use crate::api::objects::{Object, objects};
+use crate::api::collections::{Object, objects};
 use crate::app::app;
 use crate::components::call::call_details;
 use crate::components::dialog::Dialog;

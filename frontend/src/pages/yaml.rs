@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::api::call::Call;
 use crate::api::http;
 use crate::api::mutate::{in_words, perform};
-use crate::api::objects::Object;
+use crate::api::collections::Object;
 use crate::app::app;
 use crate::components::call::call_details;
 use crate::components::diff::diff;

@@ -43,7 +43,7 @@ mod tests {
     fn columns_fit_their_content() {
         let columns: Vec<(usize, Column)> = ["Name", "Status", "Age"].iter().map(|name| Column { name: (*name).into(), ..Column::default() }).enumerate().collect();
         let row = std::sync::Arc::new(Row {
-            namespace: "default".into(), name: "a".into(), uid: "".into(), created: 0, deleting: false, labels: Box::new([]),
+            namespace: "default".into(), name: "a".into(), created: 0, deleting: false, labels: Box::new([]),
             cells: Box::new([Cell::Text("a".repeat(80).into()), Cell::Text("Ok".into()), Cell::Text("2026".repeat(9).into())]),
         });
         let (grid, least) = template(&columns, &[row], true, true);
