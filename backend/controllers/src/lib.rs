@@ -10,6 +10,8 @@ mod caches;
 mod certificates;
 mod deployment;
 mod discovery;
+mod endpoint_slice;
+mod endpoints;
 mod error;
 pub mod events;
 mod expectations;
@@ -18,7 +20,9 @@ mod key;
 pub mod leader;
 mod namespace;
 mod node_ipam;
+mod node_lifecycle;
 mod owner;
+mod pod_gc;
 mod pods;
 mod queue;
 mod replica_set;
@@ -43,8 +47,13 @@ pub use run::run;
 const ALL: &[Controller] = &[
     certificates::CONTROLLER,
     deployment::CONTROLLER,
+    endpoint_slice::CONTROLLER,
+    endpoint_slice::mirror::CONTROLLER,
+    endpoints::CONTROLLER,
     namespace::CONTROLLER,
     node_ipam::CONTROLLER,
+    node_lifecycle::CONTROLLER,
+    pod_gc::CONTROLLER,
     replica_set::CONTROLLER,
     replication_controller::CONTROLLER,
     root_ca::CONTROLLER,

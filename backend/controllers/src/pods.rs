@@ -60,10 +60,6 @@ pub fn available_in(pod: &Pod, min_ready_seconds: i32, now: Timestamp) -> Option
     (at > now).then(|| Duration::try_from(at.duration_since(now)).unwrap_or_default())
 }
 
-pub fn spec(pod: &Pod) -> PodSpec {
-    pod.spec.clone().unwrap_or_default()
-}
-
 pub fn node_name(pod: &Pod) -> &str {
     pod.spec.as_ref().and_then(|s| s.node_name.as_deref()).unwrap_or("")
 }

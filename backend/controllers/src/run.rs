@@ -69,13 +69,13 @@ impl Context {
 }
 
 /// Binds a controller's state to its reconcile function.
-pub fn reconciler<S, F, Fut>(state: S, reconcile: F) -> Reconcile
+pub fn reconciler<S, F, Fut>(state: impl Into<Arc<S>>, reconcile: F) -> Reconcile
 where
     S: Send + Sync + 'static,
     F: Fn(Arc<S>, Key) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Next>> + Send + 'static,
 {
-    let state = Arc::new(state);
+    let state: Arc<S> = state.into();
     Box::new(move |key| reconcile(state.clone(), key).boxed())
 }
 
