@@ -91,6 +91,19 @@ pub fn encoded(kind: &Kind, object: Value) -> Result<Vec<u8>, Status> {
     Ok(bytes)
 }
 
+/// A certificate is requested by whoever asks, not by whom the object names.
+fn record_requester(call: &Call, kind: &Kind, object: &mut Value) {
+    if kind.group != "certificates.k8s.io" || kind.plural != "certificatesigningrequests" {
+        return;
+    }
+    let Ok(Value::Object(user)) = serde_json::to_value(&*call.user) else { return };
+    let Some(spec) = object.get_mut("spec").and_then(Value::as_object_mut) else { return };
+    for field in ["username", "uid", "groups", "extra"] {
+        spec.remove(field);
+    }
+    spec.extend(user);
+}
+
 /// Nobody grants more than they hold.
 pub fn check_escalation(
     server: &Server,
@@ -176,6 +189,7 @@ async fn store_candidate(
     fields.insert("creationTimestamp".into(), json!(metadata::stamp(now)));
     kind.default(&mut object);
     kind.prepare_create(&mut object);
+    record_requester(call, kind, &mut object);
     let name = metadata::text(&object, "name").to_owned();
     let mut request = admission_request(call, kind, AdmissionOperation::Create, "", &name);
     request.dry_run = dry_run;
