@@ -235,14 +235,14 @@ fn event(told: &Told, node: &str, now: Timestamp) -> Event {
 mod tests {
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_noisy_pod_is_held_back() {
-        let mut bucket = Bucket { tokens: BURST, at: Instant::now() };
-        let taken = (0..100).filter(|_| bucket.take(Instant::now())).count();
-        assert_eq!(taken, 25);
-        tokio::time::advance(REFILL).await;
-        assert!(bucket.take(Instant::now()));
-        assert!(!bucket.take(Instant::now()));
+    #[test]
+    fn a_noisy_pod_is_held_back() {
+        let now = Instant::now();
+        let mut bucket = Bucket { tokens: BURST, at: now };
+        assert_eq!((0..100).filter(|_| bucket.take(now)).count(), 25);
+        let later = now + REFILL;
+        assert!(bucket.take(later));
+        assert!(!bucket.take(later));
     }
 
     #[test]

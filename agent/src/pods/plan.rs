@@ -297,7 +297,7 @@ impl Planner<'_> {
                 }
             }
         }
-        if over && !self.plan.starts_anything() {
+        if over {
             self.finish();
         }
     }
@@ -467,3 +467,7 @@ pub fn delay(delay: SignedDuration) -> String {
     let seconds = delay.as_secs();
     if seconds < 60 { format!("{seconds}s") } else { format!("{}m{}s", seconds / 60, seconds % 60) }
 }
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;
