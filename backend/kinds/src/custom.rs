@@ -4,7 +4,8 @@
 use std::{borrow::Cow, sync::Arc};
 
 use jiff::Timestamp;
-use pilothouse_api::field::ErrorList;
+use pilothouse_api::field::{Error, ErrorList, Path};
+use pilothouse_schema::{Gvk, Schema, structural};
 use serde_json::Value;
 
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
 
 const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", "create", "update", "watch"];
 
+/// Most items in one list of a definition.
+const MAX_ITEMS: usize = 256;
+
 /// The behaviour of one served version of a custom resource.
 #[derive(Debug)]
 pub(crate) struct Custom {
@@ -26,16 +30,37 @@ pub(crate) struct Custom {
     cells: Vec<JsonPath>,
     selectable: Vec<(Cow<'static, str>, JsonPath)>,
     pub(crate) scale: Option<ScalePaths>,
+    pub(crate) schema: Arc<Schema>,
     /// `group/version` of the version that is stored.
     storage_api_version: String,
 }
 
 impl Custom {
-    pub(crate) fn default(&self, _object: &mut Value) {}
+    /// Cuts what the schema does not know, then fills in its defaults.
+    pub(crate) fn default(&self, object: &mut Value) {
+        structural::prune(&self.schema, object);
+        structural::apply_defaults(&self.schema, object);
+    }
 
-    pub(crate) fn validate(&self, _object: &Value, _errors: &mut ErrorList) {}
+    pub(crate) fn validate(&self, object: &Value, errors: &mut ErrorList) {
+        errors.extend(structural::validate(&self.schema, object));
+        self.replicas(object, errors);
+    }
 
-    pub(crate) fn validate_update(&self, _new: &Value, _old: &Value, _errors: &mut ErrorList) {}
+    pub(crate) fn validate_update(&self, new: &Value, _old: &Value, errors: &mut ErrorList) {
+        self.validate(new, errors);
+    }
+
+    /// What the scale subresource reads must be something it can read.
+    fn replicas(&self, object: &Value, errors: &mut ErrorList) {
+        let Some(scale) = &self.scale else { return };
+        for path in [&scale.spec_replicas, &scale.status_replicas] {
+            if let Some(number) = object.int(path).filter(|n| *n < 0) {
+                let at = path.split('.').fold(Path::root(), |at, step| at.child(step));
+                errors.push(Error::invalid(at, number, "should be a non-negative integer"));
+            }
+        }
+    }
 
     pub(crate) fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         let mut row = vec![columns::name(object)];
@@ -90,8 +115,9 @@ pub(crate) fn from_crd(definition: &Value) -> Result<Vec<Kind>, String> {
     let or = |text: Cow<'static, str>, other: String| if text.is_empty() { other.into() } else { text };
     let mut kinds = Vec::new();
     for version in versions.iter().filter(|v| v.flag("served")) {
-        let custom = Arc::new(custom(version, &storage_api_version)?);
         let (kind, plural) = (owned("kind"), owned("plural"));
+        let gvk = Gvk::new(&group, version.text("name"), &kind);
+        let custom = Arc::new(custom(version, gvk, &storage_api_version)?);
         kinds.push(Kind {
             group: group.clone().into(),
             version: version.text("name").to_owned().into(),
@@ -136,7 +162,13 @@ fn subresources(version: &Value, group: &str, kind: &str) -> Vec<Subresource> {
     all
 }
 
-fn custom(version: &Value, storage_api_version: &str) -> Result<Custom, String> {
+fn custom(version: &Value, gvk: Gvk, storage_api_version: &str) -> Result<Custom, String> {
+    let schema = Schema::from_structural(gvk, version.at("schema.openAPIV3Schema"))?;
+    for list in ["additionalPrinterColumns", "selectableFields"] {
+        if version.list(list).len() > MAX_ITEMS {
+            return Err(format!("{list} has more than {MAX_ITEMS} items"));
+        }
+    }
     let mut all_columns = vec![columns::NAME];
     let mut cells = Vec::new();
     let asked = version.list("additionalPrinterColumns");
@@ -167,5 +199,88 @@ fn custom(version: &Value, storage_api_version: &str) -> Result<Custom, String> 
         selector: scale.at("labelSelectorPath").as_str().map(bare),
     });
     let storage_api_version = storage_api_version.to_owned();
-    Ok(Custom { columns: all_columns, cells, selectable, scale, storage_api_version })
+    Ok(Custom { columns: all_columns, cells, selectable, scale, schema, storage_api_version })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn definition() -> Value {
+        json!({"spec": {
+            "group": "stable.example.com", "scope": "Namespaced",
+            "names": {"plural": "crontabs", "singular": "crontab", "kind": "CronTab", "shortNames": ["ct"], "categories": ["all"]},
+            "versions": [
+                {"name": "v1", "served": true, "storage": true,
+                 "schema": {"openAPIV3Schema": {"type": "object", "properties": {
+                    "spec": {"type": "object", "properties": {
+                        "cronSpec": {"type": "string", "pattern": "^\\d+$"},
+                        "replicas": {"type": "integer", "default": 1}}},
+                    "status": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}},
+                 "subresources": {"status": {}, "scale": {
+                    "specReplicasPath": ".spec.replicas", "statusReplicasPath": ".status.replicas", "labelSelectorPath": ".status.selector"}},
+                 "additionalPrinterColumns": [
+                    {"name": "Spec", "type": "string", "jsonPath": ".spec.cronSpec"},
+                    {"name": "Replicas", "type": "integer", "jsonPath": ".spec.replicas"},
+                    {"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}],
+                 "selectableFields": [{"jsonPath": ".spec.cronSpec"}]},
+                {"name": "v2", "served": true, "storage": false, "schema": {"openAPIV3Schema": {"type": "object"}}},
+                {"name": "v0", "served": false, "storage": false, "schema": {"openAPIV3Schema": {"type": "object"}}}]}})
+    }
+
+    #[test]
+    fn a_definition_becomes_kinds() {
+        let kinds = from_crd(&definition()).unwrap();
+        assert_eq!(
+            kinds.iter().map(Kind::api_version).collect::<Vec<_>>(),
+            ["stable.example.com/v1", "stable.example.com/v2"]
+        );
+        let v1 = &kinds[0];
+        assert_eq!((&*v1.list_kind, &*v1.storage, v1.namespaced), ("CronTabList", "crontabs.stable.example.com", true));
+        assert_eq!(v1.subresources.iter().map(|s| &*s.name).collect::<Vec<_>>(), ["status", "scale"]);
+        assert_eq!(v1.selectable_names(), ["spec.cronSpec"]);
+        assert_eq!(v1.scale().unwrap().selector.as_deref(), Some("status.selector"));
+
+        let mut object = json!({
+            "apiVersion": "stable.example.com/v1", "kind": "CronTab",
+            "metadata": {"name": "a", "namespace": "b", "creationTimestamp": "2026-01-01T00:00:00Z"},
+            "spec": {"cronSpec": "7", "unknown": true}, "status": {"replicas": 3}});
+        v1.default(&mut object);
+        v1.prepare_create(&mut object);
+        assert_eq!(object["spec"], json!({"cronSpec": "7", "replicas": 1}));
+        assert!(object.get("status").is_none());
+        assert!(v1.validate(&object).is_empty());
+        let now = "2026-01-01T01:00:00Z".parse().unwrap();
+        assert_eq!(v1.row(&object, now), [json!("a"), json!("7"), json!(1), json!("60m")]);
+        assert_eq!(v1.selectable(&object), [("spec.cronSpec".into(), "7".to_owned())]);
+
+        let mut new = object.clone();
+        new["spec"]["cronSpec"] = "x".into();
+        v1.prepare_update(&mut new, &object, "");
+        assert_eq!(new["metadata"]["generation"], 2);
+        assert!(!v1.validate_update(&new, &object, "").is_empty());
+        let mut status = object.clone();
+        status["spec"]["cronSpec"] = "9".into();
+        status["status"] = json!({"replicas": 2});
+        v1.prepare_update(&mut status, &object, "status");
+        assert_eq!(
+            (&status["spec"], &status["status"], &status["metadata"]["generation"]),
+            (&object["spec"], &json!({"replicas": 2}), &json!(1))
+        );
+
+        let stored = kinds[1].to_storage(json!({"apiVersion": "stable.example.com/v2"}));
+        assert_eq!(stored["apiVersion"], "stable.example.com/v1");
+        assert_eq!(kinds[1].from_storage(stored)["apiVersion"], "stable.example.com/v2");
+    }
+
+    #[test]
+    fn a_bad_definition_is_refused() {
+        let mut wrong = definition();
+        wrong["spec"]["versions"][0]["additionalPrinterColumns"][0]["jsonPath"] = ".a[".into();
+        assert!(from_crd(&wrong).is_err());
+        wrong["spec"]["versions"] = json!([]);
+        assert_eq!(from_crd(&wrong).unwrap_err(), "no version is the storage version");
+    }
 }

@@ -233,7 +233,7 @@ impl Kind {
     /// Where the scale subresource finds its numbers.
     pub fn scale(&self) -> Option<ScalePaths> {
         match &self.behaviour {
-            Behaviour::Builtin(strategy) => strategy.scale.clone(),
+            Behaviour::Builtin(strategy) => strategy.scale.cloned(),
             Behaviour::Custom(custom) => custom.scale.clone(),
         }
     }
@@ -280,6 +280,14 @@ impl Kind {
                 None => object,
             },
             Behaviour::Custom(_) => crate::strategy::with_api_version(object, self.api_version()),
+        }
+    }
+
+    /// The structural schema of a custom resource.
+    pub fn schema(&self) -> Option<&Arc<pilothouse_schema::Schema>> {
+        match &self.behaviour {
+            Behaviour::Builtin(_) => None,
+            Behaviour::Custom(custom) => Some(&custom.schema),
         }
     }
 

@@ -51,7 +51,7 @@ pub struct ScalePaths {
 }
 
 impl ScalePaths {
-    pub const WORKLOAD: Self = Self {
+    pub(crate) const WORKLOAD: &'static Self = &Self {
         spec_replicas: Cow::Borrowed("spec.replicas"),
         status_replicas: Cow::Borrowed("status.replicas"),
         selector: Some(Cow::Borrowed("spec.selector")),
@@ -127,7 +127,7 @@ pub struct Strategy {
     pub columns: &'static [Column],
     pub row: fn(&Value, Timestamp) -> Vec<Value>,
     pub fields: &'static [Field],
-    pub scale: Option<ScalePaths>,
+    pub scale: Option<&'static ScalePaths>,
     pub grace_period: fn(&Value, asked: Option<i64>) -> Option<i64>,
     pub propagation: Propagation,
     pub create_on_update: bool,
@@ -200,11 +200,6 @@ pub fn subdomain_name(name: &str, prefix: bool) -> Vec<String> {
 /// Namespaces and the like: a DNS label.
 pub fn label_name(name: &str, prefix: bool) -> Vec<String> {
     if prefix { names::is_dns1123_label(&mask_trailing_dash(name)) } else { names::is_dns1123_label(name) }
-}
-
-/// Services of old: a DNS label that starts with a letter.
-pub fn label_1035_name(name: &str, prefix: bool) -> Vec<String> {
-    if prefix { names::is_dns1035_label(&mask_trailing_dash(name)) } else { names::is_dns1035_label(name) }
 }
 
 /// RBAC: anything that fits into a path.

@@ -132,15 +132,3 @@ fn validate_status_update(new: &Value, old: &Value, errors: &mut ErrorList) {
     workload::not_more_than_replicas(status, &["updatedReplicas", "readyReplicas", "availableReplicas"], errors);
     workload::not_decremented(new, old, "collisionCount", errors);
 }
-
-/// A small Deployment for tests.
-#[cfg(test)]
-pub(crate) fn sample() -> Value {
-    serde_json::json!({
-        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web", "namespace": "default"},
-        "spec": {
-            "selector": {"matchLabels": {"app": "web"}},
-            "template": {
-                "metadata": {"labels": {"app": "web"}},
-                "spec": {"containers": [{"name": "web", "image": "nginx:1.27"}]}}}})
-}

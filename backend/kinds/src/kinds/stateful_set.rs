@@ -33,10 +33,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     validate_status_update,
     columns: &[NAME, Column::text("Ready"), AGE, Column::wide("Containers"), Column::wide("Images")],
     row,
-    scale: Some(ScalePaths {
-        // The status holds the selector's text for scaling only; the object's own is in its spec.
-        ..ScalePaths::WORKLOAD
-    }),
+    scale: Some(ScalePaths::WORKLOAD),
     ..Strategy::PLAIN
 };
 

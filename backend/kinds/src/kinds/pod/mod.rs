@@ -22,7 +22,7 @@ mod status;
 mod update;
 mod volumes;
 
-pub(crate) use affinity::{node_selector, node_selector_term, tolerations};
+pub(crate) use affinity::{node_selector, tolerations};
 pub use resources::qos_class;
 pub(crate) use spec::template;
 pub(crate) use volumes::{access_paths_ok, volume_source_common};
@@ -168,17 +168,7 @@ pub(crate) fn resource_list(list: &Value, path: &Path, errors: &mut ErrorList) {
     containers::resource_list(list, path, |_, _, _| {}, errors);
 }
 
-/// Every container of a pod's spec with its path, init and ephemeral ones included.
-pub(crate) fn all_containers<'a>(spec: &'a Value, path: &Path) -> Vec<(&'a Value, Path)> {
-    let mut all = Vec::new();
-    for list in ["initContainers", "containers", "ephemeralContainers"] {
-        let path = path.child(list);
-        all.extend(spec.list(list).iter().enumerate().map(|(index, c)| (c, path.index(index))));
-    }
-    all
-}
-
-/// The pod's spec without what `dig` finds at the paths; for comparing what may not change.
+/// Takes out the value at a dotted path; for comparing what may not change.
 pub(crate) fn take(value: &mut Value, path: &str) -> Option<Value> {
     let (parent, key) = match path.rsplit_once('.') {
         Some((parent, key)) => (dig(value, parent)?, key),

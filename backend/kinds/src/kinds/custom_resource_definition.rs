@@ -1,0 +1,281 @@
+//! CustomResourceDefinition.
+//! Source: <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/>
+
+use pilothouse_api::{
+    field::{Error, ErrorList, Path},
+    names,
+};
+use pilothouse_schema::{Gvk, Schema};
+use serde_json::{Value, json};
+
+use super::webhook;
+use crate::{
+    checks::{immutable, one_of, required},
+    columns::{Column, NAME, plain_row},
+    jsonpath::JsonPath,
+    strategy::{Generation, StatusMeta, Strategy},
+    value::{Look, MapExt, child, dig, object},
+};
+
+pub(crate) static STRATEGY: Strategy = Strategy {
+    generation: Generation::Spec,
+    status_meta: StatusMeta::Keep,
+    default,
+    prepare_create: store_version,
+    prepare_update: |new, _| store_version(new),
+    validate,
+    validate_update,
+    columns: &[NAME, Column::date("Created At")],
+    row: |object, _| plain_row(object),
+    unconditional_update: false,
+    ..Strategy::PLAIN
+};
+
+const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string"];
+const COLUMN_FORMATS: [&str; 9] =
+    ["byte", "date", "date-time", "double", "float", "int32", "int64", "name", "password"];
+const MAX_SELECTABLE: usize = 8;
+
+fn default(definition: &mut Value) {
+    let spec = object(definition, "spec");
+    let named = child(spec, "names");
+    let kind = named.get("kind").and_then(Value::as_str).unwrap_or_default().to_owned();
+    if !kind.is_empty() {
+        named.or_set("singular", kind.to_lowercase());
+        named.or_set("listKind", format!("{kind}List"));
+    }
+    spec.or_set("conversion", json!({"strategy": "None"}));
+    if let Some(service) = dig(definition, "spec.conversion.webhook.clientConfig.service") {
+        service.or_set("port", 443);
+    }
+}
+
+/// The storage version joins the versions that objects may be stored in.
+fn store_version(definition: &mut Value) {
+    let storage = definition.list("spec.versions").iter().find(|v| v.flag("storage"));
+    let Some(storage) = storage.map(|v| v.text("name").to_owned()) else { return };
+    let stored = object(definition, "status").entry("storedVersions").or_insert_with(|| json!([]));
+    if let Some(list) = stored.as_array_mut()
+        && !list.iter().any(|version| *version == storage)
+    {
+        list.push(storage.into());
+    }
+}
+
+fn validate(definition: &Value, errors: &mut ErrorList) {
+    let (spec, path) = (definition.at("spec"), Path::new("spec"));
+    let name = definition.text("metadata.name");
+    if name != format!("{}.{}", spec.text("names.plural"), spec.text("group")) {
+        let detail = "must be spec.names.plural+\".\"+spec.group";
+        errors.push(Error::invalid(Path::new("metadata").child("name"), name, detail));
+    }
+    group(spec.text("group"), &path.child("group"), errors);
+    one_of(spec, &path, "scope", &["Cluster", "Namespaced"], errors);
+    versions(spec, &path, errors);
+    self::names(spec.at("names"), &path.child("names"), errors);
+    if spec.flag("preserveUnknownFields") {
+        let detail = "must be false";
+        errors.push(Error::invalid(path.child("preserveUnknownFields"), true, detail));
+    }
+    conversion(spec.at("conversion"), &path.child("conversion"), errors);
+}
+
+fn group(group: &str, path: &Path, errors: &mut ErrorList) {
+    let wrong = names::is_dns1123_subdomain(group);
+    if group.is_empty() {
+        errors.push(Error::required(path.clone(), ""));
+    } else if !wrong.is_empty() {
+        errors.push(Error::invalid(path.clone(), group, wrong.join(",")));
+    } else if !group.contains('.') {
+        errors.push(Error::invalid(path.clone(), group, "should be a domain with at least one dot"));
+    }
+}
+
+fn versions(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    let (versions, path) = (spec.list("versions"), path.child("versions"));
+    let all: Vec<&str> = versions.iter().map(|v| v.text("name")).collect();
+    for (index, version) in versions.iter().enumerate() {
+        let path = path.index(index);
+        let wrong = names::is_dns1035_label(all[index]);
+        if !wrong.is_empty() {
+            errors.push(Error::invalid(path.child("name"), all[index], wrong.join(",")));
+        }
+        let schema = version.at("schema.openAPIV3Schema");
+        let at = path.child("schema").child("openAPIV3Schema");
+        if schema.is_null() {
+            errors.push(Error::required(at, ""));
+        } else {
+            if schema.text("type") != "object" {
+                let error = match schema.text("type") {
+                    "" => Error::required(at.child("type"), "must not be empty at the root"),
+                    other => Error::invalid(at.child("type"), other, "must be object at the root"),
+                };
+                errors.push(error);
+            }
+            let gvk = Gvk::new(spec.text("group"), all[index], spec.text("names.kind"));
+            if let Err(wrong) = Schema::from_structural(gvk, schema) {
+                errors.push(Error::invalid(at, "", wrong));
+            }
+        }
+        columns(version, &path, errors);
+        scale(version.at("subresources.scale"), &path.child("subresources"), errors);
+        selectable(version, &path.child("selectableFields"), errors);
+    }
+    let shown = || spec.at("versions").clone();
+    if (1..all.len()).any(|index| all[..index].contains(&all[index])) {
+        errors.push(Error::invalid(path.clone(), shown(), "must contain unique version names"));
+    }
+    if versions.iter().filter(|v| v.flag("storage")).count() != 1 {
+        errors.push(Error::invalid(path, shown(), "must have exactly one version marked as storage version"));
+    }
+}
+
+fn columns(version: &Value, path: &Path, errors: &mut ErrorList) {
+    for (index, column) in version.list("additionalPrinterColumns").iter().enumerate() {
+        let path = path.child("additionalPrinterColumns").index(index);
+        required(column, &path, "name", errors);
+        let (kind, format) = (column.text("type"), column.text("format"));
+        let one_of_types = format!("must be one of {}", COLUMN_TYPES.join(","));
+        if kind.is_empty() {
+            errors.push(Error::required(path.child("type"), one_of_types));
+        } else if !COLUMN_TYPES.contains(&kind) {
+            errors.push(Error::invalid(path.child("type"), kind, one_of_types));
+        }
+        if !format.is_empty() && !COLUMN_FORMATS.contains(&format) {
+            let detail = format!("must be one of {}", COLUMN_FORMATS.join(","));
+            errors.push(Error::invalid(path.child("format"), format, detail));
+        }
+        match column.text("jsonPath") {
+            "" => errors.push(Error::required(path.child("JSONPath"), "")),
+            text => json_path(text, &path.child("JSONPath"), errors),
+        }
+    }
+}
+
+fn json_path(text: &str, path: &Path, errors: &mut ErrorList) {
+    if !text.starts_with('.') {
+        errors.push(Error::invalid(path.clone(), text, "must be a simple json path starting with ."));
+    } else if let Err(wrong) = JsonPath::parse(text) {
+        errors.push(Error::invalid(path.clone(), text, format!("is an invalid JSON path: {wrong}")));
+    }
+}
+
+fn scale(scale: &Value, path: &Path, errors: &mut ErrorList) {
+    if !scale.is_object() {
+        return;
+    }
+    for (key, root) in [("specReplicasPath", "spec"), ("statusReplicasPath", "status")] {
+        let (text, at) = (scale.text(key), path.child(&format!("scale.{key}")));
+        if text.is_empty() {
+            errors.push(Error::required(at, ""));
+        } else if text.starts_with(&format!(".{root}.")) {
+            json_path(text, &at, errors);
+        } else {
+            errors.push(Error::invalid(at, text, format!("should be a json path under .{root}")));
+        }
+    }
+    let text = scale.text("labelSelectorPath");
+    if !text.is_empty() && !text.starts_with(".spec.") && !text.starts_with(".status.") {
+        let detail = "should be a json path under either .spec or .status";
+        errors.push(Error::invalid(path.child("scale.labelSelectorPath"), text, detail));
+    }
+}
+
+fn selectable(version: &Value, path: &Path, errors: &mut ErrorList) {
+    let fields = version.list("selectableFields");
+    if fields.len() > MAX_SELECTABLE {
+        errors.push(Error::too_many(path.clone(), fields.len(), MAX_SELECTABLE));
+    }
+    let mut seen = Vec::new();
+    for (index, field) in fields.iter().enumerate() {
+        let (text, path) = (field.text("jsonPath"), path.index(index).child("jsonPath"));
+        if text.is_empty() {
+            errors.push(Error::required(path.clone(), ""));
+        } else if text.starts_with(".metadata.") || text.contains('[') {
+            errors.push(Error::invalid(path.clone(), text, "must not point to fields in metadata or arrays"));
+        } else {
+            json_path(text, &path, errors);
+        }
+        if seen.contains(&text) {
+            errors.push(Error::duplicate(path, text));
+        }
+        seen.push(text);
+    }
+}
+
+fn names(named: &Value, path: &Path, errors: &mut ErrorList) {
+    for key in ["plural", "singular", "kind", "listKind"] {
+        if !required(named, path, key, errors) {
+            continue;
+        }
+        let text = named.text(key);
+        let mixed = matches!(key, "kind" | "listKind");
+        let wrong = names::is_dns1035_label(&if mixed { text.to_lowercase() } else { text.to_owned() });
+        if !wrong.is_empty() {
+            let prefix = if mixed { "may have mixed case, but should otherwise match: " } else { "" };
+            errors.push(Error::invalid(path.child(key), text, format!("{prefix}{}", wrong.join(","))));
+        }
+    }
+    if !named.text("kind").is_empty() && named.text("kind") == named.text("listKind") {
+        let detail = "kind and listKind may not be the same";
+        errors.push(Error::invalid(path.child("listKind"), named.text("listKind"), detail));
+    }
+    for key in ["shortNames", "categories"] {
+        for (index, text) in named.texts(key).enumerate() {
+            let wrong = names::is_dns1035_label(text);
+            if !wrong.is_empty() {
+                errors.push(Error::invalid(path.child(key).index(index), text, wrong.join(",")));
+            }
+        }
+    }
+}
+
+fn conversion(conversion: &Value, path: &Path, errors: &mut ErrorList) {
+    one_of(conversion, path, "strategy", &["None", "Webhook"], errors);
+    let config = conversion.at("webhook");
+    match (conversion.text("strategy"), config.is_object()) {
+        ("Webhook", false) => {
+            let detail = "required when strategy is set to Webhook";
+            errors.push(Error::required(path.child("webhookClientConfig"), detail));
+        }
+        ("Webhook", true) => {
+            webhook::client_config(config.at("clientConfig"), &path.child("webhookClientConfig"), errors);
+            let accepted = config.texts("conversionReviewVersions").any(|v| matches!(v, "v1" | "v1beta1"));
+            if !accepted {
+                let value = config.at("conversionReviewVersions").clone();
+                let detail = "must include at least one of v1, v1beta1";
+                errors.push(Error::invalid(path.child("conversionReviewVersions"), value, detail));
+            }
+        }
+        (_, true) => {
+            let detail = "should not be set when strategy is not set to Webhook";
+            errors.push(Error::forbidden(path.child("webhookClientConfig"), detail));
+        }
+        _ => {}
+    }
+}
+
+fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {
+    validate(new, errors);
+    let path = Path::new("spec");
+    let established = |c: &Value| c.text("type") == "Established" && c.text("status") == "True";
+    if old.list("status.conditions").iter().any(established) {
+        immutable(new.at("spec.scope"), old.at("spec.scope"), &path.child("scope"), errors);
+        immutable(new.at("spec.names.kind"), old.at("spec.names.kind"), &path.child("names").child("kind"), errors);
+    }
+    immutable(new.at("spec.group"), old.at("spec.group"), &path.child("group"), errors);
+    immutable(new.at("spec.names.plural"), old.at("spec.names.plural"), &path.child("names").child("plural"), errors);
+    stored_versions(new, errors);
+}
+
+fn stored_versions(definition: &Value, errors: &mut ErrorList) {
+    let path = Path::new("status").child("storedVersions");
+    for (index, version) in definition.texts("status.storedVersions").enumerate() {
+        if !definition.list("spec.versions").iter().any(|v| v.text("name") == version) {
+            let detail = format!(
+                "missing from spec.versions; {version} was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in {version} and removes {version} from status.storedVersions"
+            );
+            errors.push(Error::invalid(path.index(index), version, detail));
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! MutatingWebhookConfiguration and ValidatingWebhookConfiguration.
+//! Source: <https://kubernetes.io/docs/reference/access-authn-authz/extensible-admission-controllers/>
+
+use jiff::Timestamp;
+use pilothouse_api::{
+    field::{Error, ErrorList, Path},
+    names,
+};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    checks::{label_selector, one_of_if_set, push_all, required},
+    columns::{AGE, Column, NAME, age, name},
+    strategy::{Generation, Strategy},
+    value::{Look, MapExt, items, members},
+};
+
+pub(crate) static MUTATING: Strategy = Strategy {
+    default: |configuration| {
+        for webhook in items(configuration, "webhooks") {
+            default(webhook);
+            webhook.or_set("reinvocationPolicy", "Never");
+        }
+    },
+    ..ANY
+};
+
+pub(crate) static VALIDATING: Strategy = ANY;
+
+const ANY: Strategy = Strategy {
+    generation: Generation::AllButStatus,
+    default: |configuration| items(configuration, "webhooks").for_each(default),
+    validate,
+    validate_update: |new, _, errors| validate(new, errors),
+    columns: &[NAME, Column::number("Webhooks"), AGE],
+    row,
+    unconditional_update: false,
+    ..Strategy::PLAIN
+};
+
+const REVIEW_VERSIONS: [&str; 2] = ["v1", "v1beta1"];
+const MAX_CONDITIONS: usize = 64;
+
+fn row(configuration: &Value, now: Timestamp) -> Vec<Value> {
+    vec![name(configuration), configuration.list("webhooks").len().into(), age(configuration, now)]
+}
+
+fn default(webhook: &mut Map<String, Value>) {
+    webhook.or_set("failurePolicy", "Fail");
+    webhook.or_set("matchPolicy", "Equivalent");
+    webhook.or_set("namespaceSelector", json!({}));
+    webhook.or_set("objectSelector", json!({}));
+    webhook.or_set("timeoutSeconds", 10);
+    for rule in members(webhook, "rules") {
+        rule.or_set("scope", "*");
+    }
+    if let Some(service) = webhook.get_mut("clientConfig").and_then(|c| c.get_mut("service")) {
+        service.or_set("port", 443);
+    }
+}
+
+fn validate(configuration: &Value, errors: &mut ErrorList) {
+    let mut seen = Vec::new();
+    for (index, webhook) in configuration.list("webhooks").iter().enumerate() {
+        let (name, path) = (webhook.text("name"), Path::new("webhooks").index(index));
+        self::webhook(webhook, &path, errors);
+        if seen.contains(&name) {
+            errors.push(Error::duplicate(path.child("name"), name));
+        }
+        seen.push(name);
+    }
+}
+
+fn webhook(webhook: &Value, path: &Path, errors: &mut ErrorList) {
+    review_versions(webhook, &path.child("admissionReviewVersions"), errors);
+    qualified(webhook.text("name"), &path.child("name"), errors);
+    for (index, rule) in webhook.list("rules").iter().enumerate() {
+        self::rule(rule, &path.child("rules").index(index), errors);
+    }
+    one_of_if_set(webhook, path, "failurePolicy", &["Fail", "Ignore"], errors);
+    one_of_if_set(webhook, path, "matchPolicy", &["Equivalent", "Exact"], errors);
+    one_of_if_set(webhook, path, "reinvocationPolicy", &["IfNeeded", "Never"], errors);
+    match webhook.text("sideEffects") {
+        "" => errors.push(Error::required(path.child("sideEffects"), "must specify one of None, NoneOnDryRun")),
+        "None" | "NoneOnDryRun" => {}
+        other => errors.push(Error::not_supported(path.child("sideEffects"), other, &["None", "NoneOnDryRun"])),
+    }
+    if let Some(seconds) = webhook.int("timeoutSeconds").filter(|s| !(1..=30).contains(s)) {
+        let detail = "the timeout value must be between 1 and 30 seconds";
+        errors.push(Error::invalid(path.child("timeoutSeconds"), seconds, detail));
+    }
+    for key in ["namespaceSelector", "objectSelector"] {
+        label_selector(webhook.at(key), &path.child(key), errors);
+    }
+    client_config(webhook.at("clientConfig"), &path.child("clientConfig"), errors);
+    match_conditions(webhook.list("matchConditions"), &path.child("matchConditions"), errors);
+}
+
+/// Names of conditions; what they say is compiled where it is evaluated.
+pub(super) fn match_conditions(conditions: &[Value], path: &Path, errors: &mut ErrorList) {
+    if conditions.len() > MAX_CONDITIONS {
+        errors.push(Error::too_many(path.clone(), conditions.len(), MAX_CONDITIONS));
+    }
+    let mut seen = Vec::new();
+    for (index, condition) in conditions.iter().enumerate() {
+        let (name, path) = (condition.text("name"), path.index(index));
+        if required(condition, &path, "name", errors) {
+            push_all(names::is_qualified_name(name), name, &path.child("name"), errors);
+            if seen.contains(&name) {
+                errors.push(Error::duplicate(path.child("name"), name));
+            }
+            seen.push(name);
+        }
+        if condition.text("expression").trim().is_empty() {
+            errors.push(Error::required(path.child("expression"), ""));
+        }
+    }
+}
+
+fn review_versions(webhook: &Value, path: &Path, errors: &mut ErrorList) {
+    let versions: Vec<&str> = webhook.texts("admissionReviewVersions").collect();
+    if versions.is_empty() {
+        return errors.push(Error::required(path.clone(), "must specify one of v1, v1beta1"));
+    }
+    for (index, version) in versions.iter().enumerate() {
+        if versions[..index].contains(version) {
+            errors.push(Error::invalid(path.index(index), *version, "duplicate version"));
+            continue;
+        }
+        push_all(names::is_dns1035_label(version), version, &path.index(index), errors);
+    }
+    if !versions.iter().any(|version| REVIEW_VERSIONS.contains(version)) {
+        let value = webhook.at("admissionReviewVersions").clone();
+        errors.push(Error::invalid(path.clone(), value, "must include at least one of v1, v1beta1"));
+    }
+}
+
+/// A domain of at least three segments.
+fn qualified(name: &str, path: &Path, errors: &mut ErrorList) {
+    if name.is_empty() {
+        return errors.push(Error::required(path.clone(), ""));
+    }
+    let wrong = names::is_dns1123_subdomain(name);
+    if !wrong.is_empty() {
+        return errors.push(Error::invalid(path.clone(), name, wrong.join(",")));
+    }
+    if name.split('.').count() < 3 {
+        let detail = "should be a domain with at least three segments separated by dots";
+        errors.push(Error::invalid(path.clone(), name, detail));
+    }
+}
+
+/// Operations, groups, versions and resources that a webhook or policy is about.
+pub(super) fn rule(rule: &Value, path: &Path, errors: &mut ErrorList) {
+    let kinds = [
+        ("operations", "other operations"),
+        ("apiGroups", "other API groups"),
+        ("apiVersions", "other API versions"),
+        ("resources", "other resources"),
+    ];
+    for (key, others) in kinds {
+        let (values, path): (Vec<&str>, _) = (rule.texts(key).collect(), path.child(key));
+        if values.is_empty() {
+            errors.push(Error::required(path.clone(), ""));
+        }
+        let all = if key == "resources" { values.contains(&"*/*") } else { values.contains(&"*") };
+        if all && values.len() > 1 {
+            let star = if key == "resources" { "*/*" } else { "*" };
+            let detail = format!("if '{star}' is present, must not specify {others}");
+            errors.push(Error::invalid(path.clone(), rule.at(key).clone(), detail));
+        }
+        for (index, value) in values.iter().enumerate() {
+            match key {
+                "operations" if !matches!(*value, "*" | "CONNECT" | "CREATE" | "DELETE" | "UPDATE") => {
+                    let allowed = &["*", "CONNECT", "CREATE", "DELETE", "UPDATE"];
+                    errors.push(Error::not_supported(path.index(index), *value, allowed));
+                }
+                "apiVersions" | "resources" if value.is_empty() => {
+                    errors.push(Error::required(path.index(index), ""));
+                }
+                _ => {}
+            }
+        }
+    }
+    one_of_if_set(rule, path, "scope", &["*", "Cluster", "Namespaced"], errors);
+}
+
+/// Where a webhook is called: a URL or a Service.
+pub(super) fn client_config(config: &Value, path: &Path, errors: &mut ErrorList) {
+    match (config.at("url").as_str(), config.has("service")) {
+        (Some(_), true) | (None, false) => {
+            errors.push(Error::required(path.clone(), "exactly one of url or service is required"));
+        }
+        (Some(url), false) => {
+            let at = path.child("url");
+            let form = "desired format: https://host[/path]";
+            if !url.starts_with("https://") {
+                let scheme = url.split("://").next().filter(|_| url.contains("://")).unwrap_or_default();
+                let detail = format!("'https' is the only allowed URL scheme; {form}");
+                errors.push(Error::invalid(at.clone(), scheme, detail));
+            }
+            let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+            if rest.is_empty() || rest.starts_with('/') {
+                errors.push(Error::invalid(at.clone(), "", format!("host must be specified; {form}")));
+            }
+            if rest.contains('@') {
+                errors.push(Error::invalid(at.clone(), url, "user information is not permitted in the URL"));
+            }
+            for (mark, what) in [('#', "fragments"), ('?', "query parameters")] {
+                if rest.contains(mark) {
+                    errors.push(Error::invalid(at.clone(), url, format!("{what} are not permitted in the URL")));
+                }
+            }
+        }
+        (None, true) => {
+            let (service, path) = (config.at("service"), path.child("service"));
+            required(service, &path, "name", errors);
+            required(service, &path, "namespace", errors);
+            if let Some(port) = service.int("port").filter(|p| !names::is_port_number(*p).is_empty()) {
+                let detail = format!("port is not valid: {}", names::is_port_number(port).join(", "));
+                errors.push(Error::invalid(path.child("port"), port, detail));
+            }
+            if let Some(text) = service.at("path").as_str()
+                && !text.starts_with('/')
+            {
+                errors.push(Error::invalid(path.child("path"), text, "must start with a '/'"));
+            }
+        }
+    }
+}
