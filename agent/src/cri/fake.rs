@@ -73,6 +73,11 @@ fn not_found(what: &str, id: &str) -> Error {
     Error::new(Code::NotFound, format!("{what} {id:?} not found"))
 }
 
+/// Containers are made from an image's id, which here is its name.
+fn image_of(config: &v1::ContainerConfig) -> &str {
+    config.image.as_ref().map_or("", |image| image.image.trim_start_matches("sha256:"))
+}
+
 fn of_pod(labels: &HashMap<String, String>, uid: Option<&str>) -> bool {
     uid.is_none_or(|uid| labels.get(labels::POD_UID).is_some_and(|own| own == uid))
 }
@@ -135,7 +140,7 @@ impl Container {
     }
 
     fn image(&self) -> &str {
-        self.config.image.as_ref().map_or("", |image| &image.image)
+        image_of(&self.config)
     }
 }
 
@@ -231,7 +236,7 @@ impl Runtime for Fake {
         if !state.sandboxes.get(sandbox).is_some_and(|sandbox| sandbox.ready) {
             return Err(not_found("sandbox", sandbox));
         }
-        let image = config.image.as_ref().map_or("", |image| &image.image);
+        let image = image_of(&config);
         let Some(behaviour) = state.images.get(image) else { return Err(not_found("image", image)) };
         if let Some(message) = &behaviour.create_error {
             return Err(Error::new(Code::Unknown, message.clone()));

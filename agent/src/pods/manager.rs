@@ -77,18 +77,20 @@ impl Manager {
         let pods = watch_pods(api, config).default_backoff().modify(|pod: &mut Pod| pod.metadata.managed_fields = None);
         let mut pods = std::pin::pin!(pods);
         let relist = Arc::clone(&self.context.relist);
+        // One clock for all rounds: a busy watch must not keep putting the next look off.
+        let mut clock = tokio::time::interval(RELIST);
+        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 Some(event) = pods.next() => match event {
                     Ok(event) => self.apply(event),
                     Err(error) => warn!(%error, "the watch of pods was interrupted"),
                 },
-                () = async {
-                    tokio::select! {
-                        () = tokio::time::sleep(RELIST) => {}
-                        () = relist.notified() => tokio::time::sleep(GATHER).await,
-                    }
-                } => self.relist().await,
+                _ = clock.tick() => self.relist().await,
+                () = relist.notified() => {
+                    tokio::time::sleep(GATHER).await;
+                    self.relist().await;
+                }
                 Some(ended) = self.tasks.join_next() => match ended {
                     Ok(uid) => self.ended(&uid),
                     Err(error) => warn!(%error, "a pod's worker broke off"),

@@ -34,7 +34,8 @@ fn seen(pod: &Pod, list: &[(&str, &str)]) -> Observed {
                 finished_at: at(0),
             },
         };
-        let hash = containers::find(pod.spec.as_ref().unwrap(), name).map(|(_, c)| containers::hash(&c)).unwrap_or_default();
+        let hash =
+            containers::find(pod.spec.as_ref().unwrap(), name).map(|(_, c)| containers::hash(&c)).unwrap_or_default();
         observed.containers.insert(
             0,
             observed::Container {
@@ -113,7 +114,8 @@ fn restart_policies() {
         ("Never", "1", &["stop"]),
         ("Never", "created", &["remove a-0"]),
     ] {
-        let plan = check(json!({"restartPolicy": policy, "containers": named(&["a"])}), &[("a", state)], &prepared(), want);
+        let plan =
+            check(json!({"restartPolicy": policy, "containers": named(&["a"])}), &[("a", state)], &prepared(), want);
         assert_eq!(plan.finished, want == ["stop"]);
     }
 }
@@ -139,7 +141,8 @@ fn a_hold_keeps_only_its_own_container_back() {
 
 #[test]
 fn a_failed_init_container_ends_a_pod_that_never_restarts() {
-    let spec = |policy: &str| json!({"restartPolicy": policy, "initContainers": named(&["i"]), "containers": named(&["a"])});
+    let spec =
+        |policy: &str| json!({"restartPolicy": policy, "initContainers": named(&["i"]), "containers": named(&["a"])});
     check(spec("Never"), &[("i", "1")], &prepared(), &["stop"]);
     check(spec("OnFailure"), &[("i", "1")], &prepared(), &["start i"]);
 }
@@ -327,7 +330,9 @@ impl World {
                 self.assert_may_start(&name, &sandbox);
                 *self.starts.entry(name.clone()).or_default() += 1;
                 let (kind, container) = containers::find(self.pod.spec.as_ref().unwrap(), &name).unwrap();
-                if let Some(State::Exited { finished_at, .. }) = self.observed.newest(&name).map(|seen| seen.state.clone()) {
+                if let Some(State::Exited { finished_at, .. }) =
+                    self.observed.newest(&name).map(|seen| seen.state.clone())
+                {
                     let former = self.memory.restarts.get(&name).copied();
                     self.memory.restarts.insert(name.clone(), BackOff::next(former, finished_at, self.now));
                 }

@@ -14,6 +14,8 @@ use crate::client::{is_conflict, is_not_found};
 
 #[derive(Debug)]
 pub enum Reported {
+    /// The status was written, and this is the pod with it.
+    Written(Box<Pod>),
     /// The pod as the API has it now.
     Pod(Box<Pod>),
     /// The API has it no more.
@@ -53,13 +55,26 @@ pub fn difference(from: &Value, to: &Value) -> Value {
     Value::Object(patch)
 }
 
-/// Writes the status if there is one to write, then deletes the pod if told so.
-pub async fn report(context: &Context, pod: &Pod, status: Option<PodStatus>, delete: bool) -> Reported {
+/// The merge patch from the status that the API has to `status`, as both are written; `None` if there is no difference.
+#[must_use]
+pub fn status_difference(former: Option<&PodStatus>, status: &PodStatus) -> Option<Value> {
+    let former = former.cloned().unwrap_or_default();
+    let (from, to) = (serde_json::to_value(&former).ok()?, serde_json::to_value(status).ok()?);
+    (from != to).then(|| difference(&from, &to))
+}
+
+/// Writes the change of the status if there is one, then deletes the pod if told so.
+pub async fn report(context: &Context, pod: &Pod, status: Option<Value>, delete: bool) -> Reported {
     let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref());
     let (Some(namespace), Some(name)) = (namespace, name) else { return Reported::Failed };
     let api: Api<Pod> = Api::namespaced(context.client(), namespace);
+    let written = status.is_some() && !delete;
     let answer = try_report(&api, name, pod, status, delete).await;
     match answer {
+        Ok(Some(mut pod)) if written => {
+            pod.metadata.managed_fields = None;
+            Reported::Written(Box::new(pod))
+        }
         Ok(Some(mut pod)) => {
             pod.metadata.managed_fields = None;
             Reported::Pod(Box::new(pod))
@@ -90,17 +105,14 @@ async fn try_report(
     api: &Api<Pod>,
     name: &str,
     pod: &Pod,
-    status: Option<PodStatus>,
+    status: Option<Value>,
     delete: bool,
 ) -> kube::Result<Option<Pod>> {
     let mut latest = None;
     if let Some(status) = status {
-        let value = |status: Option<&PodStatus>| serde_json::to_value(status).map_err(kube::Error::SerdeError);
-        let former = pod.status.clone().unwrap_or_default();
-        let difference = difference(&value(Some(&former))?, &value(Some(&status))?);
         let patch = json!({
             "metadata": {"uid": pod.metadata.uid, "resourceVersion": pod.metadata.resource_version},
-            "status": difference,
+            "status": status,
         });
         latest = Some(api.patch_status(name, &PatchParams::default(), &Patch::Merge(patch)).await?);
     }

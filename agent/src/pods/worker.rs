@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tracing::{debug, warn};
@@ -84,6 +85,9 @@ pub struct Worker {
     starting: Option<AbortHandle>,
     killing: HashMap<String, AbortHandle>,
     reporting: bool,
+    /// The last change of the status that was sent, and the version that it led to.
+    sent: Option<Value>,
+    written: Option<String>,
     refreshing: bool,
     refreshed: tokio::time::Instant,
     retry: SignedDuration,
@@ -109,6 +113,8 @@ impl Worker {
             starting: None,
             killing: HashMap::new(),
             reporting: false,
+            sent: None,
+            written: None,
             refreshing: false,
             refreshed: tokio::time::Instant::now(),
             retry: FIRST_RETRY,
@@ -297,15 +303,22 @@ impl Worker {
         }
         let status = self.status(plan, now);
         let delete = self.memory.torn_down && self.pod.metadata.deletion_timestamp.is_some();
-        let changed = self.pod.status.as_ref() != Some(&status);
-        if !changed && !delete {
+        let difference = report::status_difference(self.pod.status.as_ref(), &status);
+        // What the API did not keep of the last report, it will not keep of the next.
+        let is_answer = self.written.is_some() && self.written == self.pod.metadata.resource_version;
+        let difference = difference.filter(|difference| !(is_answer && self.sent.as_ref() == Some(difference)));
+        if difference.is_none() && !delete {
             return;
         }
         self.reporting = true;
+        if difference.is_some() {
+            self.sent.clone_from(&difference);
+        }
         let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.pod));
-        self.spawn(Task::Report, async move {
-            Done::Reported(report::report(&context, &pod, changed.then_some(status), delete).await)
-        });
+        self.spawn(
+            Task::Report,
+            async move { Done::Reported(report::report(&context, &pod, difference, delete).await) },
+        );
     }
 
     fn subject(&self, container: &str) -> Subject {
@@ -504,6 +517,10 @@ impl Worker {
             Done::Reported(reported) => {
                 self.reporting = false;
                 match reported {
+                    Reported::Written(pod) => {
+                        self.written.clone_from(&pod.metadata.resource_version);
+                        self.adopt(Desired::Pod(Arc::new(*pod)));
+                    }
                     Reported::Pod(pod) => self.adopt(Desired::Pod(Arc::new(*pod))),
                     Reported::Gone => self.gone = true,
                     // The watch, or a look in a second, brings what is needed for the next attempt.
