@@ -21,6 +21,7 @@ mod metrics;
 mod negotiate;
 mod openapi;
 mod paths;
+mod protobuf;
 mod reader;
 mod registry;
 mod request;

@@ -3,12 +3,17 @@
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use pilothouse_api::Status;
-use pilothouse_schema::decode::Format;
+use pilothouse_schema::Schema;
+use pilothouse_schema::decode::{self, Decoded, FieldValidation, Format};
+use serde_json::Value;
+
+use crate::protobuf;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {
     Json,
     Yaml,
+    Protobuf,
 }
 
 /// In what shape objects are wanted.
@@ -89,8 +94,17 @@ pub fn accept(headers: &HeaderMap) -> Result<Wanted, Status> {
     if text.trim().is_empty() {
         return Ok(Wanted::JSON);
     }
-    alternatives(text).iter().find_map(Alternative::wanted).ok_or_else(|| {
-        Status::not_acceptable("only the following media types are accepted: application/json, application/yaml")
+    let all = alternatives(text);
+    // Who reads JSON too gets JSON: it is what the store holds.
+    let fallback = || {
+        let protobuf = all.iter().any(|one| one.media == protobuf::MEDIA && one.parameter("as").is_empty());
+        protobuf.then_some(Wanted { media: Media::Protobuf, shape: Shape::Object, pretty: false })
+    };
+    all.iter().find_map(Alternative::wanted).or_else(fallback).ok_or_else(|| {
+        Status::not_acceptable(format!(
+            "only the following media types are accepted: application/json, application/yaml, {}",
+            protobuf::MEDIA
+        ))
     })
 }
 
@@ -115,19 +129,46 @@ pub fn content_type(headers: &HeaderMap) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
-/// How the body of a create or update is written.
+/// The object in the body of a create, an update or an action, checked against its schema.
 ///
 /// # Errors
-/// 415 for what we do not read.
-pub fn body_format(headers: &HeaderMap) -> Result<Format, Status> {
-    match content_type(headers) {
-        "" | "application/json" | "text/json" => Ok(Format::Json),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => Ok(Format::Yaml),
-        other => Err(Status::unsupported_media_type(format!(
-            "the body of the request was in an unknown format - accepted media types include: application/json, \
-             application/yaml (got {other:?})"
-        ))),
+/// 415 for a format we do not read, 400 in upstream's words for what does not fit.
+pub fn decode(
+    headers: &HeaderMap,
+    body: &[u8],
+    schema: &Schema,
+    validation: FieldValidation,
+) -> Result<Decoded, Status> {
+    let format = match content_type(headers) {
+        "" | "application/json" | "text/json" => Format::Json,
+        "application/yaml" | "application/x-yaml" | "text/yaml" => Format::Yaml,
+        // Clients that speak it cannot send unknown fields.
+        protobuf::MEDIA => return decode::check(schema, protobuf::value(body)?, FieldValidation::Ignore),
+        other => {
+            return Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: application/json, \
+                 application/yaml, {} (got {other:?})",
+                protobuf::MEDIA
+            )));
+        }
+    };
+    decode::decode(schema, body, format, validation)
+}
+
+/// A body that need not be there, such as `DeleteOptions`: `Null` when it is not.
+///
+/// # Errors
+/// 400 for what cannot be read.
+pub fn decode_options(headers: &HeaderMap, body: &[u8]) -> Result<Value, Status> {
+    if body.is_empty() {
+        return Ok(Value::Null);
     }
+    let format = match content_type(headers) {
+        protobuf::MEDIA => return protobuf::value(body),
+        "application/yaml" | "application/x-yaml" | "text/yaml" => Format::Yaml,
+        _ => Format::Json,
+    };
+    Ok(decode::parse(body, format, FieldValidation::Ignore)?.object)
 }
 
 #[cfg(test)]
@@ -150,7 +191,8 @@ mod tests {
             ("application/vnd.kubernetes.protobuf,application/json", Some(Shape::Object)),
             ("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1", Some(Shape::PartialObjectMetadata)),
             ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Some(Shape::Object)),
-            ("application/vnd.kubernetes.protobuf", None),
+            ("application/vnd.kubernetes.protobuf", Some(Shape::Object)),
+            ("application/cbor", None),
             ("application/json;as=Nonsense;g=meta.k8s.io;v=v1", None),
         ] {
             assert_eq!(accept(&headers(text)).ok().map(|wanted| wanted.shape), shape, "{text}");

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use pilothouse_access::admission::{Operation as AdmissionOperation, Request as AdmissionRequest};
 use pilothouse_api::{Status, limits};
 use pilothouse_kinds::Kind;
-use pilothouse_schema::decode::{FieldValidation, decode};
+use pilothouse_schema::decode::FieldValidation;
 use pilothouse_schema::managed::{self, Manager, Operation};
 use pilothouse_storage::{Durability, Entry, Error as StoreError, Mutation, Obj, encode};
 use serde_json::{Value, json};
@@ -136,10 +136,9 @@ pub fn admission_request(
 
 pub async fn create(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
     let wanted = negotiate::accept(&call.parts.headers)?;
-    let format = negotiate::body_format(&call.parts.headers)?;
     let validation = field_validation(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
-    let decoded = decode(&schema(kind), &bytes, format, validation)?;
+    let decoded = negotiate::decode(&call.parts.headers, &bytes, &schema(kind), validation)?;
     call.warnings.extend(decoded.warnings);
     let object = store_new(server, call, kind, decoded.object).await?;
     render::with(kind, &object, wanted, &call.query, StatusCode::CREATED)

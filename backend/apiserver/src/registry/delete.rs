@@ -8,7 +8,6 @@ use jiff::{SignedDuration, Timestamp};
 use pilothouse_access::admission::Operation as AdmissionOperation;
 use pilothouse_api::{Status, limits};
 use pilothouse_kinds::{Kind, Propagation};
-use pilothouse_schema::decode::{FieldValidation, Format, parse};
 use pilothouse_storage::{Error as StoreError, Expect, Mutation, Obj};
 use serde_json::{Value, json};
 
@@ -40,12 +39,7 @@ pub struct Options {
 impl Options {
     pub async fn read(call: &Call, body: Body) -> Result<Self, Status> {
         let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
-        let sent = if bytes.is_empty() {
-            Value::Null
-        } else {
-            let format = negotiate::body_format(&call.parts.headers).unwrap_or(Format::Json);
-            parse(&bytes, format, FieldValidation::Ignore)?.object
-        };
+        let sent = negotiate::decode_options(&call.parts.headers, &bytes)?;
         let text = |name: &str| match &sent[name] {
             Value::String(text) => Some(text.clone()),
             _ => call.query.get(name).filter(|text| !text.is_empty()).map(str::to_owned),
@@ -85,10 +79,6 @@ impl Options {
             resource_version: precondition("resourceVersion"),
             dry_run: in_body || dry_run(call)?,
         })
-    }
-
-    pub fn now(uid: Option<String>) -> Self {
-        Self { uid, ..Self::default() }
     }
 }
 

@@ -9,7 +9,9 @@ use pilothouse_storage::{Entry, Obj};
 use serde_json::{Value, json};
 
 use crate::body::{self, Body};
+use crate::error;
 use crate::negotiate::{Media, Shape, Wanted};
+use crate::protobuf;
 use crate::server::{Answer, Query, with_status};
 
 /// Whether the stored bytes are what this kind serves: its own version, as their beginning says.
@@ -64,6 +66,10 @@ pub fn encoded(kind: &Kind, value: Value, wanted: Wanted, query: &Query, status:
 
 pub fn document(value: &Value, wanted: Wanted, status: StatusCode) -> Response<Body> {
     match wanted.media {
+        Media::Protobuf => match protobuf::object(value) {
+            Some(bytes) => with_status(status, protobuf::MEDIA, body::full(bytes)),
+            None => error::response(&Status::not_acceptable("this kind has no protobuf form")),
+        },
         Media::Yaml => {
             let text = serde_norway::to_string(value).unwrap_or_default();
             with_status(status, "application/yaml", body::full(text))

@@ -10,7 +10,6 @@ use jiff::Timestamp;
 use pilothouse_access::admission::Operation as AdmissionOperation;
 use pilothouse_api::{Status, limits};
 use pilothouse_kinds::Kind;
-use pilothouse_schema::decode::decode;
 use pilothouse_schema::managed::{self, Manager, Operation};
 use pilothouse_storage::{Error as StoreError, Expect, Mutation, Obj};
 use serde_json::{Value, json};
@@ -45,10 +44,9 @@ pub struct Written {
 
 pub async fn update(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body, subresource: &str) -> Answer {
     let wanted = negotiate::accept(&call.parts.headers)?;
-    let format = negotiate::body_format(&call.parts.headers)?;
     let validation = field_validation(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
-    let decoded = decode(&schema(kind), &bytes, format, validation)?;
+    let decoded = negotiate::decode(&call.parts.headers, &bytes, &schema(kind), validation)?;
     call.warnings.extend(decoded.warnings);
     let mut sent = decoded.object;
     metadata::place(kind, &mut sent, &call.info.namespace)?;

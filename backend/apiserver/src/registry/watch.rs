@@ -20,10 +20,12 @@ use super::{read, render};
 use crate::body::{self, BoxError};
 use crate::error::from_store;
 use crate::negotiate::{self, Media, Shape, Wanted};
+use crate::protobuf;
 use crate::server::{Answer, Call, Query, Server, ok};
 
 /// Watches without a timeout of their own end after this long, spread so that they do not come back at once.
 const SHORTEST: u64 = 30 * 60;
+const STREAM_OF_PROTOBUF: &str = "application/vnd.kubernetes.protobuf;stream=watch";
 const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
 /// Bytes gathered into one write while more events are at hand.
 const GATHER_BYTES: usize = 32 * 1024;
@@ -39,7 +41,7 @@ struct Lines {
 
 impl Lines {
     fn plain(&self, entry: &Entry) -> bool {
-        self.wanted.shape == Shape::Object && render::is_plain(&self.kind, entry)
+        self.wanted.shape == Shape::Object && self.wanted.media == Media::Json && render::is_plain(&self.kind, entry)
     }
 
     fn shaped(&mut self, event: &str, entry: &Entry) -> Bytes {
@@ -57,7 +59,11 @@ impl Lines {
             }
             Shape::PartialObjectMetadata | Shape::PartialObjectMetadataList => render::partial(value),
         };
-        line(event, &object)
+        self.line(event, &object)
+    }
+
+    fn line(&self, event: &str, object: &Value) -> Bytes {
+        line(self.wanted, event, object)
     }
 
     /// An object that was there before the watch began.
@@ -121,16 +127,19 @@ impl Lines {
             }
             _ => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
         };
-        line("BOOKMARK", &object)
+        self.line("BOOKMARK", &object)
     }
 }
 
-fn line(event: &str, object: &Value) -> Bytes {
-    format!("{{\"type\":\"{event}\",\"object\":{object}}}\n").into()
+fn line(wanted: Wanted, event: &str, object: &Value) -> Bytes {
+    match wanted.media {
+        Media::Protobuf => protobuf::watch_frame(event, object).unwrap_or_default().into(),
+        Media::Json | Media::Yaml => format!("{{\"type\":\"{event}\",\"object\":{object}}}\n").into(),
+    }
 }
 
-fn error_line(status: &Status) -> Bytes {
-    line("ERROR", &json!(status))
+fn error_line(wanted: Wanted, status: &Status) -> Bytes {
+    line(wanted, "ERROR", &json!(status))
 }
 
 fn gone() -> Status {
@@ -200,8 +209,11 @@ impl Drop for Counted {
 
 pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answer {
     let mut wanted = negotiate::accept(&call.parts.headers)?;
-    // Streams are JSON, whatever else was asked for.
-    wanted.media = Media::Json;
+    if wanted.media == Media::Yaml {
+        // There are no streams of YAML.
+        wanted.media = Media::Json;
+    }
+    let media = if wanted.media == Media::Protobuf { STREAM_OF_PROTOBUF } else { "application/json" };
     let mut selection = Selection::new(call, kind)?;
     if selection.name.is_none() && !call.info.name.is_empty() {
         selection.name = Some(call.info.name.clone());
@@ -215,7 +227,7 @@ pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answe
     let begun = match start(server, call, kind, &selection).await {
         Ok(begun) => begun,
         // A watch from too long ago is a stream with one error in it, as upstream's.
-        Err(status) if status.code == 410 => return Ok(ok("application/json", body::full(error_line(&status)))),
+        Err(status) if status.code == 410 => return Ok(ok(media, body::full(error_line(wanted, &status)))),
         Err(status) => return Err(status),
     };
     let mut lines = Lines { kind: Arc::clone(kind), selection, wanted, query: call.query.clone(), headed: false };
@@ -266,12 +278,12 @@ pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answe
                 }
                 WatchItem::Progress(_) => {}
                 WatchItem::Gone => {
-                    yield Ok(error_line(&gone()));
+                    yield Ok(error_line(wanted, &gone()));
                     break;
                 }
                 WatchItem::Closed => break,
             }
         }
     };
-    Ok(ok("application/json", body::stream(stream)))
+    Ok(ok(media, body::stream(stream)))
 }

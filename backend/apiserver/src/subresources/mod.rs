@@ -53,13 +53,12 @@ pub async fn answer(
 
 /// The JSON (or YAML) body of an action, checked against the schema of its kind.
 async fn decoded(call: &mut Call, body: Body, group: &str, version: &str, kind: &str) -> Result<Value, Status> {
-    let format = negotiate::body_format(&call.parts.headers)?;
     let validation = create::field_validation(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
     let schema = pilothouse_schema::builtin()
         .gvk(group, version, kind)
         .ok_or_else(|| Status::internal(format!("the schema of {group}/{version} {kind} is missing")))?;
-    let decoded = pilothouse_schema::decode::decode(schema, &bytes, format, validation)?;
+    let decoded = negotiate::decode(&call.parts.headers, &bytes, schema, validation)?;
     call.warnings.extend(decoded.warnings);
     Ok(decoded.object)
 }

@@ -7,7 +7,7 @@ use pilothouse_api::field::{Error, Path};
 use pilothouse_api::{Status, limits};
 use pilothouse_kinds::{Kind, ScalePaths};
 use pilothouse_schema::builtin;
-use pilothouse_schema::decode::{FieldValidation, Format, check_patched, decode, decode_apply, parse};
+use pilothouse_schema::decode::{FieldValidation, Format, check_patched, decode_apply, parse};
 use pilothouse_schema::patch::{json_patch, merge_patch, strategic_merge};
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ async fn asked(call: &mut Call, body: Body, present: &Value) -> Result<Value, St
     let validation = crate::registry::create::field_validation(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
     if call.info.verb == "update" {
-        let decoded = decode(schema, &bytes, negotiate::body_format(&call.parts.headers)?, validation)?;
+        let decoded = negotiate::decode(&call.parts.headers, &bytes, schema, validation)?;
         call.warnings.extend(decoded.warnings);
         return Ok(decoded.object);
     }

@@ -21,6 +21,9 @@ use crate::server::{Answer, Call, Server};
 /// Headers that concern one hop only.
 const HOP_BY_HOP: [&str; 7] =
     ["connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "te", "trailer", "transfer-encoding"];
+/// What is escaped in a path's segment: everything but RFC 3986's unreserved characters.
+const SEGMENT: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 /// What proves the client's identity stays here.
 const PRIVATE: [&str; 3] = ["authorization", "cookie", "x-pilothouse-csrf"];
 
@@ -70,7 +73,7 @@ fn container(pod: &Value, asked: &str) -> Result<String, Status> {
 }
 
 fn encode(segment: &str) -> String {
-    percent_encoding::utf8_percent_encode(segment, percent_encoding::NON_ALPHANUMERIC).to_string()
+    percent_encoding::utf8_percent_encode(segment, SEGMENT).to_string()
 }
 
 /// The query without some parameters and with others.
