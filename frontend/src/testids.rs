@@ -10,7 +10,7 @@
 //! YAML: `yaml-editor` `yaml-content` `yaml-edit` `yaml-review` `yaml-save` `yaml-cancel` `yaml-error` `yaml-notice` `diff` `diff-none`.
 //! Deploy: `deploy-image` `deploy-name` `deploy-namespace` `deploy-replicas` `deploy-port-N` `deploy-port-add`
 //! `deploy-expose` `deploy-env-name-N` `deploy-env-value-N` `deploy-env-add` `deploy-cpu-request` `deploy-cpu-limit`
-//! `deploy-memory-request` `deploy-memory-limit` `deploy-submit` `deploy-error` `deploy-yaml`.
+//! `deploy-memory-request` `deploy-memory-limit` `deploy-submit` `deploy-error` (the sum; causes stand at their inputs) `deploy-yaml`.
 //! Workloads: `scale-open` `scale-input` `scale-plus` `scale-minus` `scale-submit` `restart` `restart-confirm`
 //! `rollback-N` (N is the revision) `rollback-confirm` `rollout-progress` `image-open` `image-input-NAME` `image-submit`.
 //! Pods: `container-NAME` `logs` `logs-text` `logs-container` `logs-follow` `logs-previous` `logs-timestamps`

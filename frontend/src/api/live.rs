@@ -38,16 +38,24 @@ pub struct Query {
     /// Selectors and the like, already encoded: `labelSelector=app%3Dweb`.
     pub parameters: Vec<String>,
     pub accept: &'static str,
+    /// More objects than this are counted, not loaded.
+    pub at_most: Option<u64>,
 }
 
 impl Query {
     pub fn new(path: impl Into<String>, accept: &'static str) -> Self {
-        Self { path: path.into(), parameters: Vec::new(), accept }
+        Self { path: path.into(), parameters: Vec::new(), accept, at_most: None }
     }
 
     #[must_use]
     pub fn with(mut self, key: &str, value: &str) -> Self {
         self.parameters.push(format!("{key}={}", crate::routes::encode(value)));
+        self
+    }
+
+    #[must_use]
+    pub fn at_most(mut self, count: u64) -> Self {
+        self.at_most = Some(count);
         self
     }
 
@@ -63,6 +71,8 @@ pub enum Phase {
     /// Something is there, more pages are coming.
     Partial { remaining: u64 },
     Ready,
+    /// So many that they are not loaded.
+    TooMany(u64),
     Failed(Status),
 }
 
@@ -125,6 +135,14 @@ impl<T: Clone + Send + Sync + 'static> Live<T> {
 
     pub fn is_ready(&self) -> bool {
         matches!(self.phase.get(), Phase::Ready)
+    }
+
+    /// The count of a collection that is too large to be loaded.
+    pub fn too_many(&self) -> Option<u64> {
+        match self.phase.get() {
+            Phase::TooMany(count) => Some(count),
+            _ => None,
+        }
     }
 
     pub fn is_loading(&self) -> bool {
@@ -251,6 +269,11 @@ impl<D: Decode> Driver<D> {
             Err(status) => return self.failed(status),
         };
         self.links.set(self.link.get(), Link::Live);
+        let count = page.items.len() as u64 + page.meta.remaining_item_count.unwrap_or_default();
+        if first && self.query.at_most.is_some_and(|most| count > most) {
+            self.set_phase(Phase::TooMany(count));
+            return Input::Refused;
+        }
         self.put(page.items);
         let token = Some(page.meta.token).filter(|token| !token.is_empty());
         if token.is_some() && !matches!(self.live.phase.try_get_untracked(), Some(Phase::Ready) | None) {

@@ -156,6 +156,11 @@ fn deployment(object: &Value) -> Health {
     if want == 0 {
         return Health::new(Tone::Idle, "Scaled to zero", "");
     }
+    // Its first pods are on their way, and not yet given up on.
+    let on_its_way = condition(object, "Progressing").is_some_and(|c| text(c, "status") == "True" && text(c, "reason") != "NewReplicaSetAvailable");
+    if status("availableReplicas") < want && on_its_way {
+        return Health::new(Tone::Busy, "Rolling out", count);
+    }
     if status("availableReplicas") < want {
         let tone = if status("availableReplicas") == 0 { Tone::Bad } else { Tone::Warn };
         return Health::new(tone, "Degraded", count);
@@ -205,6 +210,8 @@ mod tests {
         check(with(json!({"replicas": 3, "paused": true}), full), Tone::Idle, "Paused");
         check(with(json!({"replicas": 3}), json!({"observedGeneration": 1, "replicas": 3, "updatedReplicas": 3})), Tone::Busy, "Rolling out");
         check(with(json!({"replicas": 3}), json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3})), Tone::Bad, "Degraded");
+        let fresh = json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3, "conditions": [{"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated"}]});
+        check(with(json!({"replicas": 3}), fresh), Tone::Busy, "Rolling out");
         check(with(json!({"replicas": 0}), json!({"observedGeneration": 2})), Tone::Idle, "Scaled to zero");
         let stuck = json!({"observedGeneration": 2, "conditions": [{"type": "Progressing", "status": "False", "message": "m"}]});
         check(with(json!({"replicas": 3}), stuck), Tone::Bad, "Stuck");

@@ -29,8 +29,13 @@ fn collection(object: &Value) -> String {
 /// A problem with the input it belongs to (empty for none).
 type Problem = (String, String);
 
+/// A message without the examples and patterns that validation adds.
+fn short(message: &str) -> String {
+    message.split(" (e.g.").next().unwrap_or_default().to_owned()
+}
+
 fn problems_of(status: &pilothouse_api::Status) -> Vec<Problem> {
-    let causes: Vec<Problem> = status.details.iter().flat_map(|details| &details.causes).filter(|cause| !cause.field.is_empty()).map(|cause| (input_of_field(&cause.field).unwrap_or_default().to_owned(), format!("{}: {}", cause.field, cause.message))).collect();
+    let causes: Vec<Problem> = status.details.iter().flat_map(|details| &details.causes).filter(|cause| !cause.field.is_empty()).map(|cause| (input_of_field(&cause.field).unwrap_or_default().to_owned(), short(&cause.message))).collect();
     if causes.is_empty() { vec![(if status.reason == "AlreadyExists" { "name".into() } else { String::new() }, in_words(status))] } else { causes }
 }
 
@@ -42,7 +47,7 @@ pub fn deploy() -> impl IntoView {
     let busy = RwSignal::new(false);
     let problems = RwSignal::new(Vec::<Problem>::new());
     let namespaces = namespace_names();
-    let about = move |input: &'static str| move || problems.with(|all| all.iter().filter(|(place, _)| place == input).map(|(_, text)| text.clone()).collect::<Vec<_>>().join(" "));
+    let about = move |input: &'static str| move || problems.with(|all| all.iter().find(|(place, _)| place == input).map(|(_, text)| text.clone()));
     let error = move |input: &'static str| view! { <small class="field-error" role="alert">{about(input)}</small> };
     let may = Memo::new(move |_| app.may(&form.with(|form| form.namespace.clone()), &Ask::new("create", "deployments.apps")));
     let calls = move || form.with(|form| form.objects().iter().map(|object| Call::create(&collection(object), object)).collect::<Vec<_>>());
@@ -125,7 +130,11 @@ pub fn deploy() -> impl IntoView {
                         </div>
                         {error("resources")}
                     </section>
-                    <p class="field-error" role="alert" data-testid="deploy-error">{move || problems.with(|all| all.iter().map(|(_, text)| text.clone()).collect::<Vec<_>>().join(" "))}</p>
+                    <p class="field-error" role="alert" data-testid="deploy-error">{move || problems.with(|all| match all.iter().find(|(place, _)| place.is_empty()) {
+                        Some((_, text)) => text.clone(),
+                        None if all.is_empty() => String::new(),
+                        None => "Nothing was created: the server refuses what is marked above.".to_owned(),
+                    })}</p>
                     <div class="form-end">
                         <button class="button primary big" type="submit" data-testid="deploy-submit" disabled=move || busy.get() || !may.get() || !form.with(Form::is_complete)>{icon("deploy")}{move || if busy.get() { "Deploying…" } else { "Deploy" }}</button>
                         <Show when=move || !may.get()><span class="dim">"Your roles do not allow creating deployments in this namespace."</span></Show>

@@ -35,6 +35,8 @@ struct Workload {
 const KINDS: [(&str, &str, &str); 3] = [("deployments.apps", "Deployment", "/apis/apps/v1/deployments"), ("statefulsets.apps", "StatefulSet", "/apis/apps/v1/statefulsets"), ("daemonsets.apps", "DaemonSet", "/apis/apps/v1/daemonsets")];
 /// Troubled objects named on the page; the lists have the rest.
 const MAX_NAMED: usize = 8;
+/// Of larger clusters the pods are counted only: summing them would mean to load them all.
+const MAX_PODS: u64 = 20_000;
 
 fn workload(resource: &'static str, kind: &'static str, object: &Value) -> Workload {
     let labels = at(object, "metadata/labels");
@@ -51,7 +53,7 @@ fn workload(resource: &'static str, kind: &'static str, object: &Value) -> Workl
 
 pub fn overview() -> impl IntoView {
     let nodes = objects(Query::new("/api/v1/nodes", JSON));
-    let pods = extracts(Query::new("/api/v1/pods", JSON), extract);
+    let pods = extracts(Query::new("/api/v1/pods", JSON).at_most(MAX_PODS), extract);
     let workloads: [Live<Workload>; 3] = [
         extracts(Query::new(KINDS[0].2, JSON), |object| workload(KINDS[0].0, KINDS[0].1, &object)),
         extracts(Query::new(KINDS[1].2, JSON), |object| workload(KINDS[1].0, KINDS[1].1, &object)),
@@ -105,6 +107,10 @@ fn tiles(nodes: Live<Object>, pods: Live<PodExtract>, all: Memo<Vec<Workload>>, 
     });
     let amount = move |title: &'static str, pick: fn(&Amount) -> i128, words: fn(i128) -> String| {
         let (total, asked) = sums.get();
+        if pods.too_many().is_some() {
+            let used = samples.total().map_or(0, |used| pick(&used));
+            return view! { <div class="stat"><span class="stat-title">{title}</span><b class="num">{words(used)}</b>{crate::components::meter::meter(format!("{title} used"), share(used, pick(&total)), None)}<small>{format!("used of {}", words(pick(&total)))}</small></div> }.into_any();
+        }
         let used = samples.total().map(|used| pick(&used));
         let share = share(pick(&asked), pick(&total));
         view! {
@@ -112,12 +118,17 @@ fn tiles(nodes: Live<Object>, pods: Live<PodExtract>, all: Memo<Vec<Workload>>, 
                 {crate::components::meter::meter(format!("{title} requested"), share, used.map(|used| crate::model::capacity::share(used, pick(&total))))}
                 <small>{if pick(&total) == 0 { "no capacity yet".to_owned() } else { format!("{} of {} requested", words(pick(&asked)), words(pick(&total))) }}{used.map(|used| format!(", {} used", words(used)))}</small></div>
         }
+        .into_any()
+    };
+    let pod_tile = move || match pods.too_many() {
+        Some(count) => view! { <a class="stat" href=Route::list("pods").href()><span class="stat-title">"Pods"</span><b class="num">{count}</b><small>"too many to look into each of them here"</small></a> }.into_any(),
+        None => tile(Route::list("pods"), "Pods", pod_tones(), pods.is_loading()).into_any(),
     };
     view! {
         <div class="stats">
             {move || tile(Route::list("nodes"), "Nodes", node_tones(), nodes.is_loading())}
             {move || tile(Route::list("deployments.apps"), "Workloads", work_tones(), false)}
-            {move || tile(Route::list("pods"), "Pods", pod_tones(), pods.is_loading())}
+            {pod_tile}
             {move || amount("CPU", |amount| amount.cpu, cores)}
             {move || amount("Memory", |amount| amount.memory, bytes)}
         </div>

@@ -132,7 +132,8 @@ pub fn node_list(nodes: Live<Object>, pods: Live<PodExtract>, samples: Samples) 
             let name = json::name(&node).to_owned();
             let (total, own) = (allocatable(&node), asked.get(json::name(&node)).copied().unwrap_or_default());
             let used = samples.of(&name);
-            let small = |text: String| view! { <small class="num">{text}</small> };
+            let known = pods.too_many().is_none();
+            let small = |text: String| view! { <small class="num">{if known { text } else { text.split(" / ").last().unwrap_or_default().to_owned() }}</small> };
             view! {
                 <tr>
                     <td><span class="state" title=format!("{}: {}", mark.word, mark.why)>{dot(mark.tone)}<a href=Route::object("nodes", "", &name).href()>{name.clone()}</a></span><small class="dim">{mark.word}" · "{roles(&node)}</small></td>

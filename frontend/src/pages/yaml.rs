@@ -242,7 +242,9 @@ fn without_version(object: &Value) -> Value {
 fn explain(status: &Status, text: &str) -> (Vec<(usize, String)>, Vec<String>) {
     let causes: Vec<_> = status.details.iter().flat_map(|details| &details.causes).filter(|cause| !cause.field.is_empty()).collect();
     if causes.is_empty() {
-        let marks = line_in_message(&status.message).map(|line| (line, status.message.clone())).into_iter().collect();
+        // The parser names a line; the strict decoder names fields.
+        let unknown = status.message.split("field \"").skip(1).filter_map(|rest| rest.split('"').next()).filter_map(|path| line_of(text, path).map(|line| (line, format!("unknown or doubled: {path}"))));
+        let marks = line_in_message(&status.message).map(|line| (line, status.message.clone())).into_iter().chain(unknown).collect();
         return (marks, vec![in_words(status)]);
     }
     let marks = causes.iter().filter_map(|cause| line_of(text, &cause.field).map(|line| (line, cause.message.clone()))).collect();
