@@ -136,14 +136,6 @@ impl<K: Cached> Store<K> {
         self.0.state.read().objects.keys().cloned().collect()
     }
 
-    pub fn len(&self) -> usize {
-        self.0.state.read().objects.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// The objects whose controller has this uid.
     pub fn owned_by(&self, uid: &str) -> Vec<Arc<K>> {
         let state = self.0.state.read();

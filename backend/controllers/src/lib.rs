@@ -15,6 +15,8 @@ mod endpoints;
 mod error;
 pub mod events;
 mod expectations;
+pub mod follow;
+mod garbage_collector;
 mod int_or_percent;
 mod key;
 pub mod leader;
@@ -50,6 +52,7 @@ const ALL: &[Controller] = &[
     endpoint_slice::CONTROLLER,
     endpoint_slice::mirror::CONTROLLER,
     endpoints::CONTROLLER,
+    garbage_collector::CONTROLLER,
     namespace::CONTROLLER,
     node_ipam::CONTROLLER,
     node_lifecycle::CONTROLLER,

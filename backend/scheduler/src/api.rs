@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use pilothouse_controllers::follow::Versioned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -142,7 +143,18 @@ pub trait Object {
 }
 
 macro_rules! object {
-    ($($name:ident)*) => { $(impl Object for $name { fn meta(&self) -> &Meta { &self.metadata } })* };
+    ($($name:ident)*) => { $(
+        impl Object for $name {
+            fn meta(&self) -> &Meta {
+                &self.metadata
+            }
+        }
+        impl Versioned for $name {
+            fn resource_version(&self) -> &str {
+                &self.metadata.resource_version
+            }
+        }
+    )* };
 }
 object! { Pod Node Namespace Claim PersistentVolume StorageClass Budget }
 

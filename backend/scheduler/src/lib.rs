@@ -20,6 +20,5 @@ mod scheduler;
 pub mod synthetic;
 #[cfg_attr(not(test), expect(dead_code, reason = "the rate example uses a part of it"))]
 mod testing;
-mod watch;
 
 pub use scheduler::run;

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use kube::Client;
 use pilothouse_controllers::events::Broadcaster;
+use pilothouse_controllers::follow::{Source, Update, follow};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -24,7 +25,6 @@ use crate::info::PodInfo;
 use crate::plugins::node_resources_fit::Strategy;
 use crate::preempt;
 use crate::queue::{Happened, Queue};
-use crate::watch::{Source, Update, follow};
 
 /// Pods that name another scheduler are not ours.
 pub const NAME: &str = "default-scheduler";
@@ -101,7 +101,12 @@ pub async fn run(client: Client, shutdown: CancellationToken) {
 fn start_watches(client: &Client, send: &Sender<Input>, stop: &CancellationToken) {
     macro_rules! watch {
         ($path:literal, $fields:literal, $wrap:expr) => {
-            let task = follow(client.clone(), Source { path: $path, fields: $fields }, send.clone(), $wrap);
+            let task = follow(
+                client.clone(),
+                Source { path: $path.into(), fields: $fields, metadata_only: false },
+                send.clone(),
+                $wrap,
+            );
             let stop = stop.clone();
             tokio::spawn(async move {
                 tokio::select! { () = stop.cancelled() => {}, () = task => {} }

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use pilothouse_controllers::follow::Update;
 use serde_json::json;
 
 use crate::scheduler::{Input, Outcome, Scheduler};
 use crate::testing::{node, pod};
-use crate::watch::Update;
 
 /// What kind of pods to schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
