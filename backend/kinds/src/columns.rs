@@ -51,9 +51,6 @@ impl Column {
     pub const fn number(name: &'static str) -> Self {
         Self::new(name, "integer", 0)
     }
-    pub const fn date(name: &'static str) -> Self {
-        Self::new(name, "date", 0)
-    }
     pub const fn flag(name: &'static str) -> Self {
         Self::new(name, "boolean", 0)
     }

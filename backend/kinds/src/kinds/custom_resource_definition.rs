@@ -11,7 +11,6 @@ use serde_json::{Value, json};
 use super::webhook;
 use crate::{
     checks::{immutable, one_of, required},
-    columns::{Column, NAME, plain_row},
     jsonpath::JsonPath,
     strategy::{Generation, StatusMeta, Strategy},
     value::{Look, MapExt, child, dig, object},
@@ -25,8 +24,6 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     prepare_update: |new, _| store_version(new),
     validate,
     validate_update,
-    columns: &[NAME, Column::date("Created At")],
-    row: |object, _| plain_row(object),
     unconditional_update: false,
     ..Strategy::PLAIN
 };

@@ -17,6 +17,9 @@ use crate::{
 
 pub(crate) static STRATEGY: Strategy = Strategy {
     generation: Generation::Spec,
+    prepare_create: |ingress| {
+        crate::value::child(crate::value::object(ingress, "status"), "loadBalancer");
+    },
     validate: |ingress, errors| {
         validate(ingress, errors);
         class_annotation(ingress, errors);

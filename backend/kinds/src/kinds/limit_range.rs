@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use crate::{
     checks::canonical_quantities,
-    columns::{Column, NAME, plain_row},
     strategy::Strategy,
     value::{Look, bare, child, items},
 };
@@ -17,8 +16,6 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     default,
     validate,
     validate_update: |new, _, errors| validate(new, errors),
-    columns: &[NAME, Column::date("Created At")],
-    row: |object, _| plain_row(object),
     create_on_update: true,
     ..Strategy::PLAIN
 };
@@ -82,7 +79,10 @@ fn compare(item: &Value, path: &Path, errors: &mut ErrorList) {
     names.sort_unstable();
     names.dedup();
     for name in names {
-        let get = |list: &str| item.at(list).get(name).and_then(|v| Quantity::parse(&bare(v)).ok());
+        // A pod's defaults are refused as such; they are not compared.
+        let ignored = |list: &str| item.text("type") == "Pod" && list.starts_with("default");
+        let parse = |list: &str| item.at(list).get(name).and_then(|v| Quantity::parse(&bare(v)).ok());
+        let get = |list: &str| if ignored(list) { None } else { parse(list) };
         let mut above = |low: Option<Quantity>, high: Option<Quantity>, at: &str, text: &str, high_text: &str| {
             if let (Some(low), Some(high)) = (low, high)
                 && low > high

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     checks::{label_selector, push_all, required},
-    columns::{AGE, Column, NAME, age, name, plain_row},
+    columns::{AGE, Column, NAME, age, name},
     strategy::{Strategy, path_segment_name},
     value::{Look, MapExt, items, object},
 };
@@ -17,13 +17,7 @@ use crate::{
 const GROUP: &str = "rbac.authorization.k8s.io";
 
 /// What all four have in common: names as free as paths allow, `kubectl auth reconcile` may create by updating.
-const ANY: Strategy = Strategy {
-    name: path_segment_name,
-    columns: &[NAME, Column::date("Created At")],
-    row: |object, _| plain_row(object),
-    create_on_update: true,
-    ..Strategy::PLAIN
-};
+const ANY: Strategy = Strategy { name: path_segment_name, create_on_update: true, ..Strategy::PLAIN };
 
 pub(crate) static ROLE: Strategy = Strategy {
     validate: |role, errors| rules(role, true, errors),

@@ -14,7 +14,11 @@ use crate::{
 mod affinity;
 mod containers;
 pub(crate) mod default;
+mod environment;
+mod mounts;
 mod print;
+mod probes;
+mod requirements;
 pub(crate) mod resources;
 mod security;
 mod spec;
@@ -66,7 +70,7 @@ fn prepare_create(pod: &mut Value) {
         status["conditions"] = json!([{
             "type": "PodScheduled", "status": "False", "reason": "SchedulingGated",
             "message": "Scheduling is blocked due to non-empty scheduling gates",
-            "lastProbeTime": null, "lastTransitionTime": null,
+            "lastProbeTime": null, "lastTransitionTime": pod.at("metadata.creationTimestamp"),
         }]);
     }
     affinity::merge_label_keys(pod);
@@ -165,7 +169,7 @@ fn set_condition(pod: &mut Value, mut condition: Value) {
 
 /// Quantities of a resource list, whatever the names.
 pub(crate) fn resource_list(list: &Value, path: &Path, errors: &mut ErrorList) {
-    containers::resource_list(list, path, |_, _, _| {}, errors);
+    requirements::resource_list(list, path, |_, _, _| {}, errors);
 }
 
 /// Takes out the value at a dotted path; for comparing what may not change.

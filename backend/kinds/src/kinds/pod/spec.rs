@@ -7,7 +7,7 @@ use pilothouse_api::{
 };
 use serde_json::Value;
 
-use super::{affinity, containers, security, volumes};
+use super::{affinity, containers, requirements, security, volumes};
 use crate::{
     checks::{one_of, one_of_if_set, push_all},
     meta,
@@ -94,10 +94,10 @@ fn validate(spec: &Value, metadata: &Value, path: &Path, is_pod: bool, errors: &
     }
     affinity::tolerations(spec.list("tolerations"), &path.child("tolerations"), errors);
     one_of_if_set(spec, path, "preemptionPolicy", &["PreemptLowerPriority", "Never"], errors);
-    containers::resource_list(
+    requirements::resource_list(
         spec.at("overhead"),
         &path.child("overhead"),
-        containers::container_resource_name,
+        requirements::container_resource_name,
         errors,
     );
     if spec.has("os") {
@@ -153,7 +153,7 @@ fn pod_resources(spec: &Value, path: &Path, errors: &mut ErrorList) {
     if resources.has("claims") {
         errors.push(Error::forbidden(path.child("claims"), "claims may not be set for Resources at pod-level"));
     }
-    containers::requirements(resources, spec, &path, containers::pod_resource_name, errors);
+    requirements::validate(resources, spec, &path, requirements::pod_resource_name, errors);
     let Some(map) = spec.as_object() else { return };
     for (name, sum) in super::resources::container_requests(map) {
         let Some(asked) = resources.at("requests").get(&name) else { continue };

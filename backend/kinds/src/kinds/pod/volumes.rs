@@ -6,7 +6,7 @@ use pilothouse_api::{
 };
 use serde_json::Value;
 
-use super::containers;
+use super::environment;
 use crate::{
     checks::{one_of_if_set, push_all, required},
     kinds::persistent_volume_claim,
@@ -199,10 +199,10 @@ fn downward_items(source: &Value, path: &Path, errors: &mut ErrorList) {
                 "fieldRef and resourceFieldRef can not be specified simultaneously",
             )),
             (true, false) => {
-                containers::field_ref(item.at("fieldRef"), VOLUME_FIELDS, &path.child("fieldRef"), errors);
+                environment::field_ref(item.at("fieldRef"), VOLUME_FIELDS, &path.child("fieldRef"), errors);
             }
             (false, true) => {
-                containers::resource_field_ref(
+                environment::resource_field_ref(
                     item.at("resourceFieldRef"),
                     true,
                     &path.child("resourceFieldRef"),

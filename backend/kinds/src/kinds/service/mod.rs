@@ -22,7 +22,10 @@ pub(crate) use validate::{addresses, endpoint_ip};
 pub(crate) static STRATEGY: Strategy = Strategy {
     name: label_name,
     default,
-    prepare_create: |service| prepare::create(service),
+    prepare_create: |service| {
+        prepare::create(service);
+        crate::value::child(object(service, "status"), "loadBalancer");
+    },
     prepare_update: prepare::update,
     validate: |service, errors| validate::service(service, errors),
     validate_update: validate::update,

@@ -65,7 +65,8 @@ fn normalize(new: &mut Value, old: Option<&Value>) {
         }
         return;
     };
-    if ip == old.text("spec.clusterIP") || !(same(new, old, "spec.clusterIPs") || !ips_given) {
+    let list_follows = !ips_given || same(new, old, "spec.clusterIPs");
+    if ip == old.text("spec.clusterIP") || !list_follows {
         return;
     }
     // Only the single address changed: the list follows.

@@ -1,0 +1,139 @@
+//! Validation of requests, limits and claims.
+
+use pilothouse_api::{
+    field::{Error, ErrorList, Path},
+    names,
+    quantity::Quantity,
+};
+use serde_json::Value;
+
+use crate::{
+    checks::{NEGATIVE, push_all},
+    value::{Look, bare},
+};
+
+fn is_native(name: &str) -> bool {
+    !name.contains('/') || name.contains("kubernetes.io/")
+}
+
+fn is_huge_page(name: &str) -> bool {
+    name.starts_with("hugepages-")
+}
+
+/// A resource a container may request.
+pub(crate) fn container_resource_name(name: &str, path: &Path, errors: &mut ErrorList) {
+    let wrong = names::is_qualified_name(name);
+    if !wrong.is_empty() {
+        return push_all(wrong, name, path, errors);
+    }
+    let fine = if name.contains('/') {
+        let quota = format!("requests.{name}");
+        is_native(name) || (!name.starts_with("requests.") && names::is_qualified_name(&quota).is_empty())
+    } else {
+        matches!(name, "cpu" | "memory" | "ephemeral-storage") || is_huge_page(name)
+    };
+    if fine {
+        return;
+    }
+    let detail = if name.contains('/') {
+        "doesn't follow extended resource name standard"
+    } else {
+        let known = ["storage", "pods", "services", "secrets", "configmaps", "requests.cpu", "limits.cpu"];
+        if !known.contains(&name) {
+            errors.push(Error::invalid(path.clone(), name, "must be a standard resource type or fully qualified"));
+        }
+        "must be a standard resource for containers"
+    };
+    errors.push(Error::invalid(path.clone(), name, detail));
+}
+
+/// A resource a pod as a whole may request.
+pub(super) fn pod_resource_name(name: &str, path: &Path, errors: &mut ErrorList) {
+    if !matches!(name, "cpu" | "memory") && !is_huge_page(name) {
+        errors.push(Error::not_supported(path.clone(), name, &["cpu", "hugepages-", "memory"]));
+    }
+}
+
+/// Names and quantities of a resource list.
+pub(crate) fn resource_list(
+    list: &Value,
+    path: &Path,
+    name_rule: fn(&str, &Path, &mut ErrorList),
+    errors: &mut ErrorList,
+) {
+    for (name, value) in list.as_object().into_iter().flatten() {
+        let path = path.key(name);
+        name_rule(name, &path, errors);
+        if let Some(quantity) = crate::checks::quantity(value, &path, errors)
+            && quantity.is_negative()
+        {
+            errors.push(Error::invalid(path, bare(value).as_ref(), NEGATIVE));
+        }
+    }
+}
+
+/// Limits, requests, and requests against limits.
+pub(super) fn validate(
+    resources: &Value,
+    spec: &Value,
+    path: &Path,
+    name_rule: fn(&str, &Path, &mut ErrorList),
+    errors: &mut ErrorList,
+) {
+    let (limits, requests) = (resources.at("limits"), resources.at("requests"));
+    resource_list(limits, &path.child("limits"), name_rule, errors);
+    resource_list(requests, &path.child("requests"), name_rule, errors);
+    let parse = |value: &Value| Quantity::parse(&bare(value)).ok();
+    for (name, value) in requests.as_object().into_iter().flatten() {
+        let Some(request) = parse(value) else { continue };
+        let overcommit = is_native(name) && !is_huge_page(name);
+        match limits.get(name).and_then(parse) {
+            Some(limit) if request != limit && !overcommit => {
+                let detail = format!("must be equal to {name} limit of {limit}");
+                errors.push(Error::invalid(path.child("requests"), request.to_string(), detail));
+            }
+            Some(limit) if request > limit => {
+                let detail = format!("must be less than or equal to {name} limit of {limit}");
+                errors.push(Error::invalid(path.child("requests"), request.to_string(), detail));
+            }
+            None if !overcommit => {
+                errors
+                    .push(Error::required(path.child("limits"), "Limit must be set for non overcommitable resources"));
+            }
+            _ => {}
+        }
+    }
+    let names_used = || limits.as_object().into_iter().chain(requests.as_object()).flat_map(serde_json::Map::keys);
+    if names_used().any(|n| is_huge_page(n)) && !names_used().any(|n| matches!(n.as_str(), "cpu" | "memory")) {
+        errors.push(Error::forbidden(path.clone(), "HugePages require cpu or memory"));
+    }
+    claims(resources, spec, &path.child("claims"), errors);
+}
+
+fn claims(resources: &Value, spec: &Value, path: &Path, errors: &mut ErrorList) {
+    let known: Vec<&str> = spec.list("resourceClaims").iter().map(|c| c.text("name")).collect();
+    let mut seen: Vec<(&str, &str)> = Vec::new();
+    for (index, claim) in resources.list("claims").iter().enumerate() {
+        let (name, request) = (claim.text("name"), claim.text("request"));
+        if name.is_empty() {
+            errors.push(Error::required(path.index(index), ""));
+            continue;
+        }
+        let overlaps = |(n, r): &(&str, &str)| *n == name && (r.is_empty() || request.is_empty() || *r == request);
+        if seen.iter().any(overlaps) {
+            errors.push(Error::duplicate(path.index(index), name));
+        }
+        seen.push((name, request));
+        if !known.contains(&name) {
+            let mut error = Error::not_found(path.index(index), name);
+            error.detail = "must be one of the names in pod.spec.resourceClaims".to_owned();
+            if known.is_empty() {
+                error.detail.push_str(" which is empty");
+            } else {
+                error.detail.push_str(": ");
+                error.detail.push_str(&known.join(", "));
+            }
+            errors.push(error);
+        }
+    }
+}
