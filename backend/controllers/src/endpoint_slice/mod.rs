@@ -138,7 +138,8 @@ async fn reconcile(state: Arc<State>, key: Key) -> Result<Next> {
         annotations: None,
     };
     let existing = slices(cx, &key, MANAGER);
-    let actions = plan::plan(&owner, groups, existing);
+    let mut actions = plan::plan(&owner, groups, existing);
+    actions.retain(|action| is_allowed(&service, action));
     let result = execute(cx, &state.expect, &key, actions).await;
     if let Err(error) = &result {
         if error.is_namespace_terminating() {
@@ -150,6 +151,11 @@ async fn reconcile(state: Arc<State>, key: Key) -> Result<Next> {
         }
     }
     result.map(|()| None)
+}
+
+/// A Service that waits for its slices to be deleted must not get new ones, or it would wait for ever.
+fn is_allowed(service: &Service, action: &Action) -> bool {
+    service.metadata.deletion_timestamp.is_none() || !matches!(action, Action::Create(_))
 }
 
 /// The slices of a Service made by `manager`.
@@ -200,4 +206,24 @@ pub async fn execute(cx: &Context, expect: &Expectations, key: &Key, actions: Ve
         }
     };
     join_all(actions.into_iter().map(run)).await.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deleted_service_gets_no_new_slices() {
+        let slice = EndpointSlice::default;
+        let mut service = Service::default();
+        for (deleting, expect) in [(false, [true, true, true]), (true, [false, true, true])] {
+            service.metadata.deletion_timestamp = deleting.then(|| jiff::Timestamp::UNIX_EPOCH.into());
+            let actions = [
+                Action::Create(slice()),
+                Action::Update(Arc::new(slice()), slice()),
+                Action::Delete(Arc::new(slice())),
+            ];
+            assert_eq!(actions.map(|a| is_allowed(&service, &a)), expect, "{deleting}");
+        }
+    }
 }

@@ -73,9 +73,13 @@ pub fn mark_unknown(node: &mut Node, now: Timestamp) -> bool {
     changed
 }
 
-/// The taints the node should have. `evict` false leaves out those that would drive pods away.
+/// The taints the node should have. `evict` false leaves out those of ours that would drive pods away.
 pub fn taints(node: &Node, evict: bool, now: Timestamp) -> Vec<Taint> {
-    let have = node.spec.as_ref().and_then(|s| s.taints.clone()).unwrap_or_default();
+    let mut have = node.spec.as_ref().and_then(|s| s.taints.clone()).unwrap_or_default();
+    // People set taints without a time; without one, the time a pod tolerates it would never run out.
+    for taint in have.iter_mut().filter(|t| t.effect == "NoExecute") {
+        taint.time_added.get_or_insert(Time(now));
+    }
     let mut wanted: Vec<(&str, &str)> = Vec::new();
     match condition(node, READY).map(|c| c.status.as_str()) {
         Some("True") => {}
@@ -142,6 +146,22 @@ mod tests {
         assert_eq!(names(&node, true).len(), 4);
         node.status.as_mut().unwrap().conditions.as_mut().unwrap()[0].status = "True".into();
         assert_eq!(names(&node, true), ["dedicated:NoSchedule", "node.kubernetes.io/unschedulable:NoSchedule"]);
+    }
+
+    #[test]
+    fn what_drives_pods_away_has_a_time_that_stays() {
+        let (early, late) = (Timestamp::UNIX_EPOCH, Timestamp::UNIX_EPOCH + std::time::Duration::from_secs(60));
+        for ready in [None, Some("True"), Some("False")] {
+            let mut node = ready.map(node).unwrap_or_default();
+            let own = |effect: &str| Taint { key: "own".into(), effect: effect.into(), ..Default::default() };
+            let own = vec![own("NoExecute"), own("NoSchedule")];
+            node.spec = Some(NodeSpec { taints: Some(own), ..Default::default() });
+            let first = taints(&node, true, early);
+            assert_eq!(first[0].time_added, Some(Time(early)), "{ready:?}");
+            assert_eq!(first[1].time_added, None, "{ready:?}");
+            node.spec.as_mut().unwrap().taints = Some(first.clone());
+            assert_eq!(taints(&node, true, late), first, "{ready:?}");
+        }
     }
 
     #[test]

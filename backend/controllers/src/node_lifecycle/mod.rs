@@ -36,6 +36,9 @@ const GRACE: Duration = Duration::from_secs(40);
 /// A node that has just been registered may take longer to its first heartbeat.
 const STARTUP_GRACE: Duration = Duration::from_secs(60);
 
+/// How soon to look again at a node that keeps its pods only because no node is ready.
+const DISRUPTED: Duration = Duration::from_secs(5);
+
 struct State {
     cx: Context,
     heartbeats: Mutex<HashMap<Key, Heartbeat>>,
@@ -153,6 +156,10 @@ async fn reconcile(state: &State, key: &Key) -> Result<Next> {
         }
     }
     let mut next = (silence < grace).then(|| grace - silence);
+    if !evict {
+        // Another node that becomes ready ends this, and does not wake this one.
+        next = Some(next.map_or(DISRUPTED, |n| n.min(DISRUPTED)));
+    }
     for pod in &pods {
         match eviction::fate(&node, pod, now) {
             Fate::Stays => {}
