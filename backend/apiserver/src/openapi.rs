@@ -12,7 +12,9 @@ use crate::body;
 use crate::negotiate::accepts;
 use crate::server::{Answer, Call, Server, with_status};
 
-const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
+/// What clients ask for; old ones with a sign that is not allowed in a media type, so it is not answered.
+const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
+const PROTOBUF_OF_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
 pub struct Documents(ArcSwap<OpenApi>);
 
@@ -71,7 +73,7 @@ pub fn answer(server: &Server, call: &Call) -> Option<Answer> {
     let path = call.info.path.strip_prefix("/openapi/")?.trim_end_matches('/');
     let documents = server.openapi.0.load_full();
     match path {
-        "v2" if accepts(&call.parts.headers, PROTOBUF, &[]) => {
+        "v2" if [PROTOBUF, PROTOBUF_OF_OLD].iter().any(|media| accepts(&call.parts.headers, media, &[])) => {
             Some(respond(call, documents.v2_protobuf(), PROTOBUF, false))
         }
         "v2" => Some(respond(call, documents.v2_json(), "application/json", false)),
