@@ -84,7 +84,7 @@ pub(super) async fn answer(
         return refuse(StatusCode::NOT_FOUND, format!("pod {pod:?} does not exist"));
     };
     let spec = pod.spec.as_ref();
-    if !spec.is_some_and(|spec| crate::pods::containers::find(spec, container).is_some()) {
+    if spec.and_then(|spec| crate::pods::containers::find(spec, container)).is_none() {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         return refuse(StatusCode::NOT_FOUND, format!("container {container:?} not found in pod {name:?}"));
     }

@@ -3,6 +3,8 @@
 //! Invariants: there is no listener, so whoever asks has come through the backend's authentication; a stream that the
 //! backend has left ends here, too.
 
+mod forward;
+mod health;
 mod import;
 mod logs;
 mod metrics;
@@ -110,12 +112,21 @@ impl Server {
 
     async fn route(&self, request: Request<Incoming>) -> Result<Answer, Refusal> {
         let path = request.uri().path().trim_matches('/').to_owned();
-        let parts: Vec<&str> = path.split('/').collect();
+        // Decoded after the split: a slash inside a name stays inside.
+        let decode = |part| percent_encoding::percent_decode_str(part).decode_utf8();
+        let decoded: Result<Vec<_>, _> = path.split('/').map(decode).collect();
+        let decoded = decoded.map_err(|_| Refusal(StatusCode::BAD_REQUEST, format!("malformed path /{path}")))?;
+        let parts: Vec<&str> = decoded.iter().map(AsRef::as_ref).collect();
         let query = Query::parse(request.uri().query());
         let method = request.method().clone();
         let streams = matches!(method, Method::GET | Method::POST);
         match (&method, parts.as_slice()) {
             (&Method::GET, ["healthz"]) => Ok(full(StatusCode::OK, "text/plain; charset=utf-8", "ok")),
+            (&Method::GET, ["healthz", "dns"]) => {
+                let config = self.context.config();
+                health::cluster_dns(config.cluster_dns, &config.cluster_domain).await
+            }
+            (_, ["proxy", scheme, ip, port, ..]) => forward::answer(scheme, ip, port, request).await,
             (&Method::GET, ["pods"]) => self.pods(),
             (&Method::GET, ["stats", "summary"]) => self.stats.summary(&self.context).await,
             (&Method::GET, ["metrics"]) => Ok(metrics::own(&self.context).await),

@@ -123,8 +123,8 @@ impl Sampler {
             let reference =
                 json!({"name": label(labels::POD_NAME), "namespace": label(labels::POD_NAMESPACE), "uid": uid});
             let rate = usage.rates.get(&attributes.id).copied().unwrap_or(0);
-            let cpu = stats.cpu.clone().unwrap_or_default();
-            let memory = stats.memory.clone().unwrap_or_default();
+            let cpu = stats.cpu.unwrap_or_default();
+            let memory = stats.memory.unwrap_or_default();
             let cpu_nanos = value(cpu.usage_core_nano_seconds.as_ref()).unwrap_or(0);
             let working_set = value(memory.working_set_bytes.as_ref()).unwrap_or(0);
             let started =

@@ -320,7 +320,7 @@ impl World {
                 let sandbox = Sandbox {
                     id: format!("s{attempt}"),
                     attempt,
-                    ready: dice[0] % 5 != 0,
+                    ready: !dice[0].is_multiple_of(5),
                     created_at: i64::from(attempt),
                     ips: vec![],
                 };
@@ -344,7 +344,7 @@ impl World {
                     3 if kind == Kind::Main => Some(0),
                     _ => None,
                 };
-                let state = if dice[2] % 9 == 0 { State::Created } else { State::Running };
+                let state = if dice[2].is_multiple_of(9) { State::Created } else { State::Running };
                 self.next += 1;
                 let id = format!("c{}", self.next);
                 self.observed.containers.insert(

@@ -347,12 +347,14 @@ impl Builder<'_> {
 
         let completed = phase == "Succeeded";
         let began = main.iter().any(|(_, _, status)| status.container_id.is_some());
+        let is_done = |kind: Kind, status: &ContainerStatus| match kind {
+            Kind::Sidecar => is_running(status) && status.started == Some(true),
+            _ => ended(status).is_some_and(|end| end.exit_code == 0),
+        };
+        // Once the main containers have begun, this is history.
         let unfinished: Vec<&str> = init
             .iter()
-            .filter(|(kind, _, status)| match kind {
-                Kind::Sidecar => !(is_running(status) && status.started == Some(true)) && !began,
-                _ => !ended(status).is_some_and(|end| end.exit_code == 0) && !began,
-            })
+            .filter(|(kind, _, status)| !began && !is_done(*kind, status))
             .map(|(_, container, _)| container.name.as_str())
             .collect();
         if completed {

@@ -1,0 +1,82 @@
+//! `/proxy/SCHEME/IP/PORT/…`: the last hop of the API's pod and service proxies.
+//!
+//! Invariant: only pods of this node and of the cluster's pod networks are reached: the path is made by the API server
+//! from pods and EndpointSlices, and addresses of the node itself are refused here as well.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use http::{Request, StatusCode, Uri};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use tokio::io::copy_bidirectional;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{Answer, Refusal, refuse};
+
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// The part of the path after the address, query included.
+fn rest(uri: &Uri) -> String {
+    let path = uri.path();
+    let slash = path.match_indices('/').nth(4).map_or(path.len(), |(at, _)| at);
+    let rest = if slash == path.len() { "/" } else { &path[slash..] };
+    uri.query().map_or_else(|| rest.to_owned(), |query| format!("{rest}?{query}"))
+}
+
+pub async fn answer(scheme: &str, ip: &str, port: &str, mut request: Request<Incoming>) -> Result<Answer, Refusal> {
+    let (Ok(address), Ok(port)) = (ip.parse::<IpAddr>(), port.parse::<u16>()) else {
+        return refuse(StatusCode::BAD_REQUEST, format!("{ip}:{port} is not an address"));
+    };
+    if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
+        return refuse(StatusCode::BAD_REQUEST, format!("address {address} is not allowed"));
+    }
+    if scheme != "http" {
+        return refuse(StatusCode::NOT_IMPLEMENTED, format!("proxying to {scheme} is not supported, only to http"));
+    }
+    let stream = match timeout(CONNECT_PATIENCE, TcpStream::connect((address, port))).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return refuse(StatusCode::BAD_GATEWAY, format!("error trying to reach service: {error}")),
+        Err(_) => return refuse(StatusCode::GATEWAY_TIMEOUT, format!("{address}:{port} does not answer")),
+    };
+    let failed =
+        |error: hyper::Error| Refusal(StatusCode::BAD_GATEWAY, format!("error trying to reach service: {error}"));
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+    tokio::spawn(connection.with_upgrades());
+    let client = hyper::upgrade::on(&mut request);
+    let target = rest(request.uri());
+    *request.uri_mut() = target.parse().map_err(|_| Refusal(StatusCode::BAD_REQUEST, "malformed path".into()))?;
+    let host = http::HeaderValue::from_str(&format!("{address}:{port}"));
+    request
+        .headers_mut()
+        .insert(http::header::HOST, host.map_err(|_| Refusal(StatusCode::BAD_REQUEST, "malformed host".into()))?);
+    let mut response = sender.send_request(request).await.map_err(failed)?;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let server = hyper::upgrade::on(&mut response);
+        tokio::spawn(async move {
+            if let (Ok(client), Ok(server)) = (client.await, server.await) {
+                let _ = copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(server)).await;
+            }
+        });
+    }
+    Ok(response.map(|body| body.map_err(std::io::Error::other).boxed()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rest_of_the_path() {
+        for (uri, expected) in [
+            ("/proxy/http/10.0.0.1/80/a//b?c=d", "/a//b?c=d"),
+            ("/proxy/http/10.0.0.1/80/", "/"),
+            ("/proxy/http/10.0.0.1/80", "/"),
+            ("/proxy/http/10.0.0.1/80?x", "/?x"),
+        ] {
+            assert_eq!(rest(&uri.parse().unwrap()), expected, "{uri}");
+        }
+    }
+}
