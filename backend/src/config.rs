@@ -3,7 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
+use tokio_util::sync::CancellationToken;
 
 /// The control plane.
 #[derive(clap::Args, Clone, Debug)]
@@ -86,7 +87,51 @@ pub struct Agent {
 }
 
 impl Agent {
+    fn config(self) -> Result<pilothouse_agent::Config> {
+        let node_name = match self.node_name {
+            Some(name) => name,
+            None => nix::unistd::gethostname()?.into_string().map_err(|_| anyhow::anyhow!("the host name is not UTF-8"))?,
+        };
+        // Only the first start needs it; a node that has its certificate joins without.
+        let token = self.bootstrap_token_file.and_then(|file| std::fs::read_to_string(file).ok());
+        let labels = self.labels.iter().map(|label| {
+            let (key, value) = label.split_once('=').with_context(|| format!("--label {label:?}: expected KEY=VALUE"))?;
+            Ok((key.to_owned(), value.to_owned()))
+        });
+        Ok(pilothouse_agent::Config {
+            node_name,
+            node_ip: self.node_ip,
+            server: self.server.parse().context("--server")?,
+            tunnel: self.tunnel,
+            ca_pem_file: self.ca,
+            bootstrap_token: token.map(|token| token.trim().to_owned()),
+            data_dir: self.data_dir,
+            cri_endpoint: self.cri_endpoint,
+            cni_conf_dir: self.cni_conf_dir,
+            cni_bin_dir: self.cni_bin_dir,
+            cgroup_root: self.cgroup_root,
+            cluster_dns: self.cluster_dns,
+            cluster_domain: self.cluster_domain,
+            labels: labels.collect::<Result<_>>()?,
+            taints: Vec::new(),
+        })
+    }
+
     pub async fn run(self) -> Result<()> {
-        anyhow::bail!("node {:?}: this build has no agent", self.node_name)
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone();
+        tokio::spawn(async move {
+            if crate::server::stop_signal().await.is_ok() {
+                stop.cancel();
+            }
+        });
+        // The server may still be writing these two when the first node starts.
+        while !self.ca.exists() || self.bootstrap_token_file.as_ref().is_some_and(|file| !file.exists()) {
+            tokio::select! {
+                () = tokio::time::sleep(std::time::Duration::from_millis(50)) => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
+        }
+        pilothouse_agent::run(self.config()?, shutdown).await
     }
 }

@@ -118,7 +118,7 @@ async fn lead(api: ApiServer, secrets: Arc<Secrets>, config: Server, identity: S
     );
 }
 
-async fn stop_signal() -> Result<()> {
+pub async fn stop_signal() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }

@@ -24,6 +24,8 @@ pub struct Args {
     quiet: bool,
 }
 
+/// How long a supervisor may take to say that it runs.
+const START_PATIENCE: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 fn is_ready(node: &Node) -> bool {
@@ -56,13 +58,18 @@ async fn look(home: &Home) -> Result<String> {
 }
 
 pub async fn run(args: Args) -> Result<()> {
-    if !args.home.is_supervised()? {
-        bail!("no cluster of {} runs", args.home.path()?.display());
+    let begun = Instant::now();
+    // Who waits may have started the supervisor a moment ago.
+    while !args.home.is_supervised()? {
+        if args.wait.is_none() || begun.elapsed() > START_PATIENCE {
+            bail!("no cluster of {} runs", args.home.path()?.display());
+        }
+        sleep(LOOK_EVERY).await;
     }
     if args.quiet {
         return Ok(());
     }
-    let deadline = Instant::now() + Duration::from_secs(args.wait.unwrap_or(0));
+    let deadline = begun + Duration::from_secs(args.wait.unwrap_or(0));
     let address = loop {
         match look(&args.home).await {
             Ok(address) => break address,
