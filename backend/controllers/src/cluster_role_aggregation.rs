@@ -84,7 +84,9 @@ mod tests {
         let edit = json!({"to-edit": "true"});
         let all = [
             role(json!({"metadata": {"name": "a", "labels": edit}, "rules": [rule("pods"), rule("services")]})),
-            role(json!({"metadata": {"name": "b", "labels": {"to-view": "true"}}, "rules": [rule("pods"), rule("nodes")]})),
+            role(
+                json!({"metadata": {"name": "b", "labels": {"to-view": "true"}}, "rules": [rule("pods"), rule("nodes")]}),
+            ),
             role(json!({"metadata": {"name": "c"}, "rules": [rule("secrets")]})),
             role(json!({
                 "metadata": {"name": "edit", "labels": edit},

@@ -8,6 +8,7 @@
 mod cache;
 mod caches;
 mod certificates;
+mod cluster_role_aggregation;
 mod deployment;
 mod discovery;
 mod endpoint_slice;
@@ -18,6 +19,7 @@ mod expectations;
 pub mod follow;
 mod garbage_collector;
 mod int_or_percent;
+mod job;
 mod key;
 pub mod leader;
 mod namespace;
@@ -37,6 +39,7 @@ mod service_account;
 mod template_hash;
 #[cfg(test)]
 mod testing;
+mod ttl_after_finished;
 mod write;
 
 use std::sync::Arc;
@@ -48,11 +51,13 @@ pub use run::run;
 /// Every controller, sorted by name.
 const ALL: &[Controller] = &[
     certificates::CONTROLLER,
+    cluster_role_aggregation::CONTROLLER,
     deployment::CONTROLLER,
     endpoint_slice::CONTROLLER,
     endpoint_slice::mirror::CONTROLLER,
     endpoints::CONTROLLER,
     garbage_collector::CONTROLLER,
+    job::CONTROLLER,
     namespace::CONTROLLER,
     node_ipam::CONTROLLER,
     node_lifecycle::CONTROLLER,
@@ -61,6 +66,7 @@ const ALL: &[Controller] = &[
     replication_controller::CONTROLLER,
     root_ca::CONTROLLER,
     service_account::CONTROLLER,
+    ttl_after_finished::CONTROLLER,
 ];
 
 /// What a signer is asked to sign, already approved.

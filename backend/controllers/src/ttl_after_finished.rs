@@ -79,7 +79,8 @@ mod tests {
         let job = |ttl: Value, type_: &str, status: &str| -> Job {
             let condition = json!({"type": type_, "status": status, "lastTransitionTime": "1970-01-01T00:01:00Z"});
             let spec = json!({"ttlSecondsAfterFinished": ttl, "template": {}});
-            serde_json::from_value(json!({"metadata": {}, "spec": spec, "status": {"conditions": [condition]}})).unwrap()
+            serde_json::from_value(json!({"metadata": {}, "spec": spec, "status": {"conditions": [condition]}}))
+                .unwrap()
         };
         for (job, now, expect) in [
             (job(json!(30), "Complete", "True"), 60, Some(30)),
