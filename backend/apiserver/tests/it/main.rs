@@ -2,5 +2,16 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
+mod applying;
+mod bad_input;
 mod crud;
+mod deleting;
+mod discovery;
+mod listing;
+mod outage;
+mod patching;
+mod services;
+mod subresources;
 mod support;
+mod watching;

@@ -93,6 +93,23 @@ impl TestCluster {
         Caller { api: self.api.clone(), user: None }
     }
 
+    /// Asks until the answer is as it should be in the end (what one request changes, the next may not see at once).
+    pub async fn eventually<F: Future<Output = Reply>>(
+        &self,
+        ask: impl Fn() -> F,
+        done: impl Fn(&Reply) -> bool,
+    ) -> Reply {
+        let end = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let reply = ask().await;
+            if done(&reply) {
+                return reply;
+            }
+            assert!(tokio::time::Instant::now() < end, "still {}", reply.text());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// A namespace of the test's own, with its default account.
     pub async fn namespace(&self, name: &str) {
         let admin = self.admin();
@@ -224,7 +241,11 @@ impl Caller {
 
     /// Opens a watch.
     pub async fn watch(&self, path: &str) -> Lines {
-        let request = self.request(Method::GET, path, &[], "");
+        self.watch_as(path, &[]).await
+    }
+
+    pub async fn watch_as(&self, path: &str, headers: &[(&str, &str)]) -> Lines {
+        let request = self.request(Method::GET, path, headers, "");
         let response = self.api.handle(request).await;
         Lines { status: response.status().as_u16(), body: response.into_body(), buffer: Vec::new() }
     }

@@ -1,0 +1,127 @@
+//! scale, binding, eviction, log and the streams.
+
+use serde_json::{Value, json};
+
+use crate::support::{TestCluster, deployment, pod};
+
+#[tokio::test]
+async fn scale() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    let all = "/apis/apps/v1/namespaces/default/deployments";
+    admin.create(all, &deployment("web", 2)).await;
+    let path = format!("{all}/web/scale");
+    let mut scale = admin.get(&path).await.expect(200);
+    assert_eq!((&scale["kind"], &scale["spec"]["replicas"]), (&json!("Scale"), &json!(2)));
+    assert_eq!(scale["status"]["selector"], "app=web");
+    scale["spec"]["replicas"] = json!(5);
+    assert_eq!(admin.put(&path, &scale).await.expect(200)["spec"]["replicas"], 5);
+    assert_eq!(admin.put(&path, &scale).await.said(), "409 Conflict");
+    assert_eq!(admin.patch(&path, "merge", &json!({"spec": {"replicas": 7}})).await.expect(200)["spec"]["replicas"], 7);
+    assert_eq!(admin.patch(&path, "merge", &json!({"spec": {"replicas": -1}})).await.status, 422);
+    assert_eq!(admin.get(&format!("{all}/web")).await.json()["spec"]["replicas"], 7);
+    assert_eq!(admin.get("/api/v1/namespaces/default/configmaps/x/scale").await.status, 404);
+}
+
+#[tokio::test]
+async fn binding_happens_once() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    cluster.namespace("pods").await;
+    let all = "/api/v1/namespaces/pods/pods";
+    admin.create(all, &pod("a")).await;
+    let binding = |node: &str| {
+        json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a"}, "target": {"kind": "Node", "name": node}})
+    };
+    let path = format!("{all}/a/binding");
+    assert_eq!(admin.post(&path, &binding("")).await.status, 422);
+    assert_eq!(admin.post(&path, &binding("n1")).await.expect(201)["status"], "Success");
+    let bound = admin.get(&format!("{all}/a")).await.json();
+    assert_eq!(bound["spec"]["nodeName"], "n1");
+    let scheduled = bound["status"]["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "PodScheduled");
+    assert_eq!(scheduled.map(|c| &c["status"]), Some(&json!("True")));
+    assert_eq!(admin.post(&path, &binding("n2")).await.said(), "409 Conflict");
+}
+
+#[tokio::test]
+async fn evictions_ask_the_budget() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    cluster.namespace("pods").await;
+    let all = "/api/v1/namespaces/pods/pods";
+    for name in ["a", "b"] {
+        let mut object = pod(name);
+        object["metadata"]["labels"] = json!({"app": "web"});
+        object["spec"]["nodeName"] = json!("n1");
+        let made = admin.create(all, &object).await;
+        let mut running = made.clone();
+        running["status"]["phase"] = json!("Running");
+        running["status"]["conditions"] = json!([{"type": "Ready", "status": "True"}]);
+        admin.put(&format!("{all}/{name}/status"), &running).await.expect(200);
+    }
+    let budgets = "/apis/policy/v1/namespaces/pods/poddisruptionbudgets";
+    let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "pdb"},
+        "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "web"}}}});
+    let mut budget = admin.create(budgets, &budget).await;
+    let eviction = |name: &str| json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+    let refused = admin.post(&format!("{all}/a/eviction"), &eviction("a")).await;
+    assert_eq!(refused.said(), "429 TooManyRequests");
+    assert_eq!(refused.json()["details"]["causes"][0]["reason"], "DisruptionBudget");
+    budget["status"] = json!({"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1,
+                              "expectedPods": 2});
+    admin.put(&format!("{budgets}/pdb/status"), &budget).await.expect(200);
+    let (one, two) = (eviction("a"), eviction("b"));
+    let (path_a, path_b) = (format!("{all}/a/eviction"), format!("{all}/b/eviction"));
+    let (one, two) = tokio::join!(admin.post(&path_a, &one), admin.post(&path_b, &two));
+    let mut codes = [one.status, two.status];
+    codes.sort_unstable();
+    assert_eq!(codes, [201, 429], "one disruption is allowed, not two");
+    let spent = admin.get(&format!("{budgets}/pdb")).await.json();
+    assert_eq!(spent["status"]["disruptionsAllowed"], 0);
+}
+
+#[tokio::test]
+async fn streams_need_a_node() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    cluster.namespace("pods").await;
+    let all = "/api/v1/namespaces/pods/pods";
+    let mut two = pod("two");
+    two["spec"]["containers"] = json!([{"name": "a", "image": "x"}, {"name": "b", "image": "x"}]);
+    two["spec"]["nodeName"] = json!("n1");
+    admin.create(all, &two).await;
+    let log = |query: &str| format!("{all}/two/log{query}");
+    let which = admin.get(&log("")).await;
+    assert_eq!(which.said(), "400 BadRequest");
+    assert_eq!(which.message(), "a container name must be specified for pod two, choose one of: [a b]");
+    assert_eq!(admin.get(&log("?container=c")).await.message(), "container c is not valid for pod two");
+    let away = admin.get(&log("?container=a")).await;
+    assert!(matches!(away.status, 500 | 502 | 503), "{}", away.text());
+    assert!(away.message().contains("n1"), "{}", away.message());
+    assert_eq!(admin.get(&format!("{all}/none/log")).await.said(), "404 NotFound");
+    assert_eq!(admin.get(&log("?container=a&tailLines=-1")).await.status, 422);
+    let plain = admin.send("POST", &format!("{all}/two/exec?container=a&command=sh"), &[], "").await;
+    assert_eq!(plain.status, 400, "{}", plain.text());
+    let jane = cluster.user("jane", &["system:authenticated"]);
+    for sub in ["exec", "attach", "portforward"] {
+        assert_eq!(jane.get(&format!("{all}/two/{sub}")).await.status, 403, "{sub}");
+    }
+}
+
+#[tokio::test]
+async fn certificates_are_approved_apart() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    let all = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
+    // A request as openssl writes it.
+    let pem = "-----BEGIN CERTIFICATE REQUEST-----\nMIHjMIGKAgEAMCgxDzANBgNVBAMMBmphbmUtMTEVMBMGA1UECgwMZGV2ZWxvcGVy\nczExMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END CERTIFICATE REQUEST-----\n";
+    let bad = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "bad"},
+        "spec": {"request": base64(pem), "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]}});
+    let refused = admin.post(all, &bad).await;
+    assert!(matches!(refused.status, 400 | 422), "{}", refused.text());
+}
+
+fn base64(text: &str) -> Value {
+    use base64::Engine;
+    json!(base64::engine::general_purpose::STANDARD.encode(text))
+}
