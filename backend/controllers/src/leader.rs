@@ -132,6 +132,8 @@ async fn follow(api: &Api<Lease>, identity: &str, shutdown: &CancellationToken) 
     let mut observed = Observed::new(Instant::now());
     // The watch may be slow to begin; the first try does not wait for it.
     let mut next_try = Instant::now();
+    // A new cluster takes a moment until the Lease may be written.
+    let mut pause = Duration::from_millis(50);
     loop {
         tokio::select! {
             () = shutdown.cancelled() => return None,
@@ -140,7 +142,8 @@ async fn follow(api: &Api<Lease>, identity: &str, shutdown: &CancellationToken) 
                     Ok(Some(watcher::Event::Apply(l) | watcher::Event::InitApply(l))) => observed.see(Some(l), Instant::now()),
                     Ok(Some(watcher::Event::Delete(_))) => observed.see(None, Instant::now()),
                     Ok(Some(_)) => continue,
-                    Ok(None) | Err(_) => { next_try = next_try.max(Instant::now() + RETRY_PERIOD); continue }
+                    // The watch only makes it faster; tries go on without it.
+                    Ok(None) | Err(_) => continue,
                 }
                 next_try = observed.free_at(identity);
             }
@@ -150,7 +153,8 @@ async fn follow(api: &Api<Lease>, identity: &str, shutdown: &CancellationToken) 
                     Ok(None) => next_try = observed.free_at(identity).max(Instant::now() + Duration::from_millis(100)),
                     Err(error) => {
                         tracing::debug!(%error, "the leader's Lease could not be taken");
-                        next_try = Instant::now() + RETRY_PERIOD;
+                        next_try = Instant::now() + pause;
+                        pause = (pause * 2).min(RETRY_PERIOD);
                     }
                 }
             }
