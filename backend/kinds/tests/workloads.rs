@@ -661,45 +661,50 @@ spec:
     defaulted(
         job,
         expect![[r#"
-        apiVersion: batch/v1
-        kind: Job
-        metadata:
-          generation: 1
-          name: j
-          namespace: default
-        spec:
-          backoffLimit: 6
-          completionMode: NonIndexed
-          completions: 1
-          manualSelector: false
-          parallelism: 1
-          podReplacementPolicy: TerminatingOrFailed
-          selector:
-            matchLabels:
-              batch.kubernetes.io/controller-uid: 11111111-2222-3333-4444-555555555555
-          suspend: false
-          template:
+            apiVersion: batch/v1
+            kind: Job
             metadata:
+              generation: 1
               labels:
                 batch.kubernetes.io/controller-uid: 11111111-2222-3333-4444-555555555555
                 batch.kubernetes.io/job-name: j
                 controller-uid: 11111111-2222-3333-4444-555555555555
                 job-name: j
+              name: j
+              namespace: default
             spec:
-              containers:
-              - image: x
-                imagePullPolicy: Always
-                name: c
-                resources: {}
-                terminationMessagePath: /dev/termination-log
-                terminationMessagePolicy: File
-              dnsPolicy: ClusterFirst
-              restartPolicy: Never
-              schedulerName: default-scheduler
-              securityContext: {}
-              terminationGracePeriodSeconds: 30
-        status: {}
-    "#]],
+              backoffLimit: 6
+              completionMode: NonIndexed
+              completions: 1
+              manualSelector: false
+              parallelism: 1
+              podReplacementPolicy: TerminatingOrFailed
+              selector:
+                matchLabels:
+                  batch.kubernetes.io/controller-uid: 11111111-2222-3333-4444-555555555555
+              suspend: false
+              template:
+                metadata:
+                  labels:
+                    batch.kubernetes.io/controller-uid: 11111111-2222-3333-4444-555555555555
+                    batch.kubernetes.io/job-name: j
+                    controller-uid: 11111111-2222-3333-4444-555555555555
+                    job-name: j
+                spec:
+                  containers:
+                  - image: x
+                    imagePullPolicy: Always
+                    name: c
+                    resources: {}
+                    terminationMessagePath: /dev/termination-log
+                    terminationMessagePolicy: File
+                  dnsPolicy: ClusterFirst
+                  restartPolicy: Never
+                  schedulerName: default-scheduler
+                  securityContext: {}
+                  terminationGracePeriodSeconds: 30
+            status: {}
+        "#]],
     );
     check_update(
         job,

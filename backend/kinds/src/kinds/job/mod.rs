@@ -132,6 +132,8 @@ fn prepare_create(job: &mut Value) {
     if job.flag("spec.manualSelector") {
         return;
     }
+    // Labels that are the template's stay the template's.
+    let shared = job.at("metadata.labels") == job.at("spec.template.metadata.labels");
     let (name, uid) = (job.text("metadata.name").to_owned(), job.text("metadata.uid").to_owned());
     let spec = object(job, "spec");
     let labels = child(child(child(spec, "template"), "metadata"), "labels");
@@ -143,6 +145,10 @@ fn prepare_create(job: &mut Value) {
     }
     let matched = child(child(spec, "selector"), "matchLabels");
     matched.entry(UID_LABELS[1]).or_insert_with(|| uid.into());
+    if shared {
+        let labels = job.at("spec.template.metadata.labels").clone();
+        object(job, "metadata").insert("labels".into(), labels);
+    }
 }
 
 fn validate(job: &Value, errors: &mut ErrorList) {
