@@ -251,11 +251,11 @@ async fn dispatch(
     let Some(kind) = server.kinds.get(&info.group, &info.version, &info.resource) else {
         return Err(Status::unknown_path());
     };
-    if kind.namespaced && info.namespace.is_empty() && (!info.name.is_empty() || info.verb == "create") {
-        let searched_all = matches!(info.verb.as_str(), "list" | "watch" | "deletecollection");
-        if !searched_all {
-            return Err(Status::unknown_path());
-        }
+    if kind.namespaced && info.namespace.is_empty() && info.name.is_empty() && !is_collection_read(&info.verb) {
+        return Err(Status::method_not_supported(&kind.group, &kind.plural, &info.verb));
+    }
+    if kind.namespaced && info.namespace.is_empty() && !is_collection_read(&info.verb) {
+        return Err(Status::unknown_path());
     }
     if !kind.namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
         return Err(Status::unknown_path());
@@ -265,6 +265,11 @@ async fn dispatch(
     } else {
         subresources::answer(server, call, &kind, body, upgrade).await
     }
+}
+
+/// What may be asked across all namespaces.
+fn is_collection_read(verb: &str) -> bool {
+    matches!(verb, "list" | "watch")
 }
 
 impl tower::Service<Request<Body>> for ApiServer {

@@ -1,5 +1,6 @@
 //! The objects every cluster has, written through the same door as everybody's.
 
+use futures::{StreamExt, TryStreamExt};
 use http::{Method, Request};
 use pilothouse_access::policy::{bootstrap_objects, reconcile};
 use pilothouse_access::{UserInfo, groups};
@@ -11,6 +12,8 @@ use crate::server::{ApiServer, InProcess};
 
 /// Longest answer to one of our own requests.
 const MAX_ANSWER: usize = 4 * 1024 * 1024;
+/// Objects that are written at once: the store commits them together.
+const AT_ONCE: usize = 32;
 
 /// The identity of the server itself.
 pub fn apiserver() -> UserInfo {
@@ -54,15 +57,24 @@ fn collection(api: &ApiServer, object: &Value) -> Option<String> {
 /// Creates what is missing, completes roles and bindings. A default that is refused is logged and left out: it would be
 /// refused again.
 pub async fn write(api: &ApiServer) -> Result<(), Status> {
-    for object in bootstrap_objects() {
-        match write_one(api, &object).await {
-            Err(status) if matches!(status.code, 400 | 403 | 422) => {
-                tracing::error!(kind = %object["kind"], name = %object["metadata"]["name"], %status, "a default object is refused");
-            }
-            outcome => outcome?,
-        }
+    let all = bootstrap_objects();
+    // Namespaces first: the rest lies in them.
+    let (first, rest): (Vec<_>, Vec<_>) = all.into_iter().partition(|object| object["kind"] == "Namespace");
+    for objects in [first, rest] {
+        let writes = objects.into_iter().map(|object| async move { tolerated(write_one(api, &object).await, &object) });
+        futures::stream::iter(writes).buffer_unordered(AT_ONCE).try_collect::<()>().await?;
     }
     Ok(())
+}
+
+fn tolerated(outcome: Result<(), Status>, object: &Value) -> Result<(), Status> {
+    match outcome {
+        Err(status) if matches!(status.code, 400 | 403 | 422) => {
+            tracing::error!(kind = %object["kind"], name = %object["metadata"]["name"], %status, "a default object is refused");
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 async fn write_one(api: &ApiServer, object: &Value) -> Result<(), Status> {
@@ -72,7 +84,8 @@ async fn write_one(api: &ApiServer, object: &Value) -> Result<(), Status> {
     };
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let path = format!("{collection}/{}", escaped(name));
-    match send(api, Method::GET, &path, None).await {
+    // What the cache has is good enough: a write that comes too late is refused.
+    match send(api, Method::GET, &format!("{path}?resourceVersion=0"), None).await {
         Ok(stored) => match reconcile(&stored, object) {
             Some(merged) => accept_race(send(api, Method::PUT, &path, Some(&merged)).await),
             None => Ok(()),

@@ -7,13 +7,12 @@ use jiff::Timestamp;
 use pilothouse_access::admission::{Operation as AdmissionOperation, Request as AdmissionRequest};
 use pilothouse_api::{Status, limits};
 use pilothouse_kinds::Kind;
-use pilothouse_schema::decode::FieldValidation;
 use pilothouse_schema::managed::{self, Manager, Operation};
 use pilothouse_storage::{Durability, Entry, Error as StoreError, Mutation, Obj, encode};
 use serde_json::{Value, json};
 
 use super::read::{key, subject};
-use super::{metadata, render, schema, services};
+use super::{metadata, options, render, schema, services};
 use crate::body::{self, Body};
 use crate::error::from_store;
 use crate::negotiate;
@@ -21,46 +20,6 @@ use crate::server::{Answer, Call, Server};
 
 /// A generated name that is taken is generated anew this often.
 const NAME_ATTEMPTS: usize = 8;
-/// Longest `fieldManager`.
-const MAX_MANAGER_BYTES: usize = 128;
-
-/// `dryRun=All`, or nothing.
-pub fn dry_run(call: &Call) -> Result<bool, Status> {
-    let mut all = call.query.all("dryRun").filter(|value| !value.is_empty()).peekable();
-    let any = all.peek().is_some();
-    match all.find(|value| *value != "All") {
-        Some(other) => {
-            Err(Status::bad_request(format!("dryRun: Unsupported value: {other:?}: supported values: \"All\"")))
-        }
-        None => Ok(any),
-    }
-}
-
-pub fn field_validation(call: &Call) -> Result<FieldValidation, Status> {
-    let text = call.query.text("fieldValidation");
-    FieldValidation::parse(text).ok_or_else(|| {
-        Status::bad_request(format!(
-            "fieldValidation: Unsupported value: {text:?}: supported values: \"Ignore\", \"Warn\", \"Strict\""
-        ))
-    })
-}
-
-/// Who writes: the `fieldManager`, or what the User-Agent begins with.
-pub fn manager_name(call: &Call) -> Result<String, Status> {
-    let named = call.query.text("fieldManager");
-    if named.len() > MAX_MANAGER_BYTES {
-        return Err(Status::bad_request(format!(
-            "fieldManager: Invalid value: {named:?}: may not be more than {MAX_MANAGER_BYTES} bytes"
-        )));
-    }
-    if !named.is_empty() {
-        return Ok(named.to_owned());
-    }
-    let agent = call.parts.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok());
-    let name = agent.and_then(|agent| agent.split('/').next()).unwrap_or_default().trim();
-    let short: String = name.chars().take(MAX_MANAGER_BYTES).collect();
-    Ok(if short.is_empty() { call.user.name.clone() } else { short })
-}
 
 pub fn durability(kind: &Kind) -> Durability {
     match &*kind.storage {
@@ -104,20 +63,6 @@ fn record_requester(call: &Call, kind: &Kind, object: &mut Value) {
     spec.extend(user);
 }
 
-/// Nobody grants more than they hold.
-pub fn check_escalation(
-    server: &Server,
-    call: &Call,
-    kind: &Kind,
-    object: &Value,
-    old: Option<&Value>,
-) -> Result<(), Status> {
-    if kind.group != "rbac.authorization.k8s.io" {
-        return Ok(());
-    }
-    server.authorizer.escalation_check(&call.user, &kind.plural, object, old)
-}
-
 pub fn admission_request(
     call: &Call,
     kind: &Kind,
@@ -136,7 +81,7 @@ pub fn admission_request(
 
 pub async fn create(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
     let wanted = negotiate::accept(&call.parts.headers)?;
-    let validation = field_validation(call)?;
+    let validation = options::field_validation(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
     let decoded = negotiate::decode(&call.parts.headers, &bytes, &schema(kind), validation)?;
     call.warnings.extend(decoded.warnings);
@@ -151,7 +96,7 @@ pub async fn store_new(
     kind: &Arc<Kind>,
     mut object: Value,
 ) -> Result<Obj, Status> {
-    let dry_run = dry_run(call)?;
+    let dry_run = options::dry_run(call)?;
     metadata::place(kind, &mut object, &call.info.namespace)?;
     if !metadata::text(&object, "resourceVersion").is_empty() {
         return Err(Status::failure(
@@ -206,8 +151,7 @@ async fn store_candidate(
     server.admission.validate(&mut request)?;
     call.warnings.append(&mut request.warnings);
     let mut object = request.object.take().unwrap_or_default();
-    check_escalation(server, call, kind, &object, None)?;
-    let manager = manager_name(call)?;
+    let manager = options::manager(call)?;
     if object["metadata"]["managedFields"].is_null()
         || object["metadata"].get("managedFields").is_none_or(|m| !is_applied(m))
     {

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use http::StatusCode;
 use jiff::{SignedDuration, Timestamp};
 use pilothouse_access::admission::Operation as AdmissionOperation;
+use pilothouse_api::field::{Error as FieldError, Path};
 use pilothouse_api::{Status, limits};
 use pilothouse_kinds::{Kind, Propagation};
 use pilothouse_storage::{Error as StoreError, Expect, Mutation, Obj};
 use serde_json::{Value, json};
 
-use super::create::{admission_request, dry_run, durability, encoded, pretend};
+use super::create::{admission_request, durability, encoded, pretend};
 use super::list::Selection;
 use super::read::{key, newest, subject};
-use super::{metadata, render, services};
+use super::{metadata, options, render, services};
 use crate::body::{self, Body, full};
 use crate::error::from_store;
 use crate::negotiate;
@@ -52,19 +53,15 @@ impl Options {
             .as_bool()
             .or_else(|| call.query.get("orphanDependents").map(|_| call.query.flag("orphanDependents")));
         let propagation = match (text("propagationPolicy"), orphan) {
-            (Some(_), Some(_)) => {
-                return Err(Status::failure(
-                    422,
-                    "Invalid",
-                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Invalid value: orphanDependents and deletionPropagation cannot be both set",
-                ));
+            (Some(policy), Some(_)) => {
+                let why = "orphanDependents and deletionPropagation cannot be both set";
+                return Err(options::invalid(call, FieldError::invalid(Path::new("propagationPolicy"), policy, why)));
             }
             (Some(policy), None) if matches!(policy.as_str(), "Orphan" | "Background" | "Foreground") => Some(policy),
             (Some(other), None) => {
-                let text = format!(
-                    "DeleteOptions.meta.k8s.io \"\" is invalid: propagationPolicy: Unsupported value: {other:?}: supported values: \"Foreground\", \"Background\", \"Orphan\""
-                );
-                return Err(Status::failure(422, "Invalid", text));
+                let supported = ["Foreground", "Background", "Orphan", "nil"];
+                let field = Path::new("propagationPolicy");
+                return Err(options::invalid(call, FieldError::not_supported(field, other, &supported)));
             }
             (None, Some(true)) => Some("Orphan".into()),
             (None, Some(false)) => Some("Background".into()),
@@ -77,7 +74,7 @@ impl Options {
             propagation,
             uid: precondition("uid"),
             resource_version: precondition("resourceVersion"),
-            dry_run: in_body || dry_run(call)?,
+            dry_run: in_body || options::dry_run(call)?,
         })
     }
 }

@@ -12,12 +12,13 @@ use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use jiff::Timestamp;
 use pilothouse_api::Status;
+use pilothouse_api::field::{Error as FieldError, Path};
 use pilothouse_api::selector::{FieldSelector, LabelSelector};
 use pilothouse_kinds::Kind;
 use pilothouse_storage::{Entry, Obj, View};
 use serde_json::{Value, json};
 
-use super::{read, render};
+use super::{options, read, render};
 use crate::body::{self, BoxError};
 use crate::error::{EXPIRED, from_store};
 use crate::negotiate::{self, Media, Shape, Wanted};
@@ -68,10 +69,11 @@ impl Selection {
         Ok(Self { namespace, name, labels, fields })
     }
     pub fn is_everything(&self) -> bool {
-        self.labels.is_everything() && self.fields.is_everything()
+        self.labels.is_everything() && self.fields.is_everything() && self.name.is_none()
     }
     pub fn matches(&self, entry: &Entry) -> bool {
-        self.labels.matches(|name| entry.label(name))
+        self.name.as_deref().is_none_or(|name| name == &*entry.key.name)
+            && self.labels.matches(|name| entry.label(name))
             && self.fields.matches(|field| match field {
                 "metadata.name" => Some(&*entry.key.name),
                 "metadata.namespace" => Some(&*entry.key.namespace),
@@ -118,28 +120,20 @@ async fn view(server: &Server, call: &Call, kind: &Kind, token: Option<&Token>) 
     let subject = read::subject(kind, "");
     let version = call.query.text("resourceVersion");
     let rule = call.query.text("resourceVersionMatch");
+    let forbidden = |why: &str| {
+        let error = FieldError::forbidden(Path::new("resourceVersionMatch"), format!("resourceVersionMatch {why}"));
+        Err(options::invalid(call, error))
+    };
     match (rule, version, token) {
         ("", ..) => {}
-        ("Exact" | "NotOlderThan", _, Some(_)) => {
-            return Err(Status::bad_request(
-                "resourceVersionMatch is forbidden: resourceVersionMatch is forbidden when continue is provided",
-            ));
-        }
-        ("Exact" | "NotOlderThan", "", None) => {
-            return Err(Status::bad_request(
-                "resourceVersionMatch is forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
-            ));
-        }
-        ("Exact", "0", None) => {
-            return Err(Status::bad_request(
-                "resourceVersionMatch is forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
-            ));
-        }
+        ("Exact" | "NotOlderThan", _, Some(_)) => return forbidden("is forbidden when continue is provided"),
+        ("Exact" | "NotOlderThan", "", None) => return forbidden("is forbidden unless resourceVersion is provided"),
+        ("Exact", "0", None) => return forbidden("\"exact\" is forbidden for resourceVersion \"0\""),
         ("Exact" | "NotOlderThan", ..) => {}
         (other, ..) => {
-            return Err(Status::bad_request(format!(
-                "resourceVersionMatch: Unsupported value: {other:?}: supported values: \"Exact\", \"NotOlderThan\", \"\""
-            )));
+            let field = Path::new("resourceVersionMatch");
+            let supported = ["Exact", "NotOlderThan", ""];
+            return Err(options::invalid(call, FieldError::not_supported(field, other, &supported)));
         }
     }
     if let Some(token) = token {

@@ -4,6 +4,7 @@ pub mod create;
 pub mod delete;
 pub mod list;
 pub mod metadata;
+pub mod options;
 pub mod patch;
 pub mod read;
 pub mod render;

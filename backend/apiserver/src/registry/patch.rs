@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::StatusCode;
 use jiff::Timestamp;
+use pilothouse_api::field::{Error as FieldError, Path};
 use pilothouse_api::{Status, limits};
 use pilothouse_kinds::Kind;
 use pilothouse_schema::decode::{FieldValidation, Format, check_patched, decode_apply, parse};
@@ -12,9 +13,9 @@ use pilothouse_schema::managed::{self, Manager, Operation};
 use pilothouse_schema::patch::{json_patch, merge_patch, strategic_merge};
 use serde_json::{Value, json};
 
-use super::create::{dry_run, field_validation, manager_name, reset_fields, store_new};
+use super::create::{reset_fields, store_new};
 use super::update::{Ownership, Written, replace};
-use super::{metadata, render, schema};
+use super::{metadata, options, render, schema};
 use crate::body::{self, Body};
 use crate::negotiate;
 use crate::server::{Answer, Call, Server};
@@ -61,14 +62,13 @@ async fn apply(
     bytes: &Bytes,
     subresource: &str,
 ) -> Result<Written, Status> {
-    let validation = field_validation(call)?;
+    let validation = options::field_validation(call)?;
     if patch_type == PatchType::Apply {
         return server_side(server, call, kind, bytes, subresource, validation).await;
     }
     if call.query.get("force").is_some() {
-        return Err(Status::bad_request(
-            "PatchOptions.meta.k8s.io \"\" is invalid: force: Forbidden: may not be specified for non-apply patch",
-        ));
+        let error = FieldError::forbidden(Path::new("force"), "may not be specified for non-apply patch");
+        return Err(options::invalid(call, error));
     }
     let parsed = parse(bytes, Format::Json, validation)?;
     let schema = schema(kind);
@@ -126,12 +126,8 @@ async fn server_side(
     validation: FieldValidation,
 ) -> Result<Written, Status> {
     if call.query.text("fieldManager").is_empty() {
-        return Err(Status::failure(
-            422,
-            "Invalid",
-            "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
-        )
-        .cause("FieldValueRequired", "Required value: is required for apply patch", "fieldManager"));
+        let error = FieldError::required(Path::new("fieldManager"), "is required for apply patch");
+        return Err(options::invalid(call, error));
     }
     let schema = schema(kind);
     let decoded = decode_apply(&schema, bytes, validation)?;
@@ -150,7 +146,7 @@ async fn server_side(
         }
         _ => {}
     }
-    let (manager_name, force) = (manager_name(call)?, call.query.flag("force"));
+    let (manager_name, force) = (options::manager(call)?, call.query.flag("force"));
     let api_version = kind.api_version();
     let manager = Manager {
         name: &manager_name,
@@ -200,7 +196,6 @@ async fn create_applied(
             .namespace(&call.info.namespace)
             .name(&call.info.name);
     server.authorizer.check(&attributes)?;
-    dry_run(call)?;
     let mut object = managed::apply(&schema(kind), None, config, manager, force)?;
     metadata::map(&mut object).remove("resourceVersion");
     let object = store_new(server, call, kind, object).await?;

@@ -14,12 +14,9 @@ use pilothouse_schema::managed::{self, Manager, Operation};
 use pilothouse_storage::{Error as StoreError, Expect, Mutation, Obj};
 use serde_json::{Value, json};
 
-use super::create::{
-    admission_request, check_escalation, dry_run, durability, encoded, field_validation, manager_name, pretend,
-    reset_fields, store_new,
-};
+use super::create::{admission_request, durability, encoded, pretend, reset_fields, store_new};
 use super::read::{key, newest, subject};
-use super::{metadata, render, schema, services};
+use super::{metadata, options, render, schema, services};
 use crate::body::{self, Body};
 use crate::error::from_store;
 use crate::negotiate;
@@ -44,7 +41,7 @@ pub struct Written {
 
 pub async fn update(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body, subresource: &str) -> Answer {
     let wanted = negotiate::accept(&call.parts.headers)?;
-    let validation = field_validation(call)?;
+    let validation = options::field_validation(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
     let decoded = negotiate::decode(&call.parts.headers, &bytes, &schema(kind), validation)?;
     call.warnings.extend(decoded.warnings);
@@ -89,7 +86,7 @@ pub async fn replace(
     ownership: Ownership,
     mut compute: impl FnMut(&Value) -> Result<Value, Status> + Send,
 ) -> Result<Written, Status> {
-    let dry_run = dry_run(call)?;
+    let dry_run = options::dry_run(call)?;
     let mut stored = newest(server, kind, &call.info.namespace, name).await?;
     for attempt in 1.. {
         let old = render::value(kind, &stored);
@@ -176,11 +173,8 @@ async fn write(
     server.admission.validate(&mut request)?;
     call.warnings.append(&mut request.warnings);
     let mut new = request.object.take().unwrap_or_default();
-    if subresource.is_empty() {
-        check_escalation(server, call, kind, &new, Some(old))?;
-    }
     if matches!(ownership, Ownership::Update) {
-        let manager_name = manager_name(call)?;
+        let manager_name = options::manager(call)?;
         let manager = Manager {
             name: &manager_name,
             operation: Operation::Update,

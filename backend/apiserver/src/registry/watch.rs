@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pilothouse_api::Status;
+use pilothouse_api::field::{Error as FieldError, Path};
 use pilothouse_kinds::Kind;
 use pilothouse_storage::{Entry, Error as StoreError, Event, EventKind, Obj, WatchItem, Watcher};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep_until};
 
 use super::list::Selection;
-use super::{read, render};
+use super::{options, read, render};
 use crate::body::{self, BoxError};
 use crate::error::from_store;
 use crate::negotiate::{self, Media, Shape, Wanted};
@@ -161,13 +162,12 @@ async fn start(server: &Server, call: &Call, kind: &Kind, selection: &Selection)
     match (initial_asked, rule) {
         (Some(_), "NotOlderThan") | (None, "") => {}
         (Some(_), _) => {
-            return Err(invalid_options(
-                "resourceVersionMatch: Forbidden: sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-            ));
+            return Err(forbidden(call, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
         }
         (None, _) => {
-            return Err(invalid_options(
-                "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+            return Err(forbidden(
+                call,
+                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
             ));
         }
     }
@@ -194,8 +194,8 @@ async fn start(server: &Server, call: &Call, kind: &Kind, selection: &Selection)
     Ok(Start { watcher: scope(view.revision)?, initial, end_bookmark: initial_asked == Some(true) })
 }
 
-fn invalid_options(text: &str) -> Status {
-    Status::failure(422, "Invalid", format!("ListOptions.meta.k8s.io \"\" is invalid: {text}"))
+fn forbidden(call: &Call, why: &str) -> Status {
+    options::invalid(call, FieldError::forbidden(Path::new("resourceVersionMatch"), why))
 }
 
 /// Counts a watch for as long as it is open.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::body::Body;
 use crate::registry::delete::{self, eviction_options};
 use crate::registry::update::{Ownership, replace};
-use crate::registry::{metadata, read, render};
+use crate::registry::{metadata, options, read, render};
 use crate::server::{Answer, Call, Server};
 
 const BUDGETS: &str = "poddisruptionbudgets.policy";
@@ -44,7 +44,7 @@ fn refused(budget: &str, status: &Value) -> Status {
 
 pub async fn evict(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
     let eviction = super::decoded(call, body, "policy", "v1", "Eviction").await?;
-    let dry_run = crate::registry::create::dry_run(call)?;
+    let dry_run = options::dry_run(call)?;
     let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
     let own = metadata::text(&eviction, "name");
     if !own.is_empty() && own != name {

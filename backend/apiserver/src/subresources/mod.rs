@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::body::{self, Body};
 use crate::door::UpgradeSlot;
 use crate::negotiate;
-use crate::registry::{create, patch, read, render, update};
+use crate::registry::{options, patch, read, render, update};
 use crate::server::{Answer, Call, Server};
 
 pub use reviews::answer as review;
@@ -53,7 +53,7 @@ pub async fn answer(
 
 /// The JSON (or YAML) body of an action, checked against the schema of its kind.
 async fn decoded(call: &mut Call, body: Body, group: &str, version: &str, kind: &str) -> Result<Value, Status> {
-    let validation = create::field_validation(call)?;
+    let validation = options::field_validation(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
     let schema = pilothouse_schema::builtin()
         .gvk(group, version, kind)

@@ -15,7 +15,7 @@ use crate::body::{self, Body};
 use crate::negotiate::{self, Media};
 use crate::registry::render::{self, document};
 use crate::registry::update::{Ownership, replace};
-use crate::registry::{metadata, read};
+use crate::registry::{metadata, options, read};
 use crate::server::{Answer, Call, Server};
 
 fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
@@ -46,7 +46,7 @@ fn of(paths: &ScalePaths, object: &Value) -> Value {
 /// The Scale that a request asks for, given the present one.
 async fn asked(call: &mut Call, body: Body, present: &Value) -> Result<Value, Status> {
     let schema = builtin().gvk("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("no schema of Scale"))?;
-    let validation = crate::registry::create::field_validation(call)?;
+    let validation = options::field_validation(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
     if call.info.verb == "update" {
         let decoded = negotiate::decode(&call.parts.headers, &bytes, schema, validation)?;

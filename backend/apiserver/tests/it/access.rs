@@ -32,7 +32,10 @@ async fn nothing_is_open_that_need_not_be() {
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             let reply = stranger.send(method, &path, &[], "").await;
             assert!(matches!(reply.status, 401 | 403 | 404), "{method} {path}: {}", reply.text());
-            assert!(reply.status != 404 || path.starts_with("/auth/"), "{method} {path} is answered before it is authorized");
+            assert!(
+                reply.status != 404 || path.starts_with("/auth/"),
+                "{method} {path} is answered before it is authorized"
+            );
         }
     }
 }
@@ -98,7 +101,8 @@ async fn tokens_of_accounts() {
     cluster.namespace("tokens").await;
     let admin = cluster.admin();
     let path = "/api/v1/namespaces/tokens/serviceaccounts/default/token";
-    let request = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}});
+    let request =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 600}});
     let answer = admin.post(path, &request).await.expect(201);
     let token = answer["status"]["token"].as_str().unwrap().to_owned();
     let bearer = format!("Bearer {token}");
@@ -115,10 +119,7 @@ async fn tokens_of_accounts() {
     }
     // The token ends with its account.
     admin.delete("/api/v1/namespaces/tokens/serviceaccounts/default").await.expect(200);
-    let ended = cluster.eventually(
-        || stranger.send("GET", MAPS, &with, ""),
-        |reply| reply.status == 401,
-    );
+    let ended = cluster.eventually(|| stranger.send("GET", MAPS, &with, ""), |reply| reply.status == 401);
     assert_eq!(ended.await.said(), "401 Unauthorized");
 }
 

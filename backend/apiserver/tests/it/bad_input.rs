@@ -19,7 +19,10 @@ async fn bodies() {
         ("{\"kind\": 7}", 400),
         ("{\"apiVersion\": \"v1\", \"kind\": \"Pod\", \"metadata\": {\"name\": \"a\"}}", 400),
         ("{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": 7}}", 400),
-        ("{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"a\"}, \"data\": {\"a\": 1}}", 400),
+        (
+            "{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"a\"}, \"data\": {\"a\": 1}}",
+            400,
+        ),
         ("{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"A b\"}}", 422),
         (deep.as_str(), 400),
         ("\u{0}\u{1}\u{2}", 400),
@@ -32,7 +35,11 @@ async fn bodies() {
     let invalid = [0x7b, 0x22, 0xff, 0xfe, 0x22, 0x3a, 0x31, 0x7d];
     assert_eq!(admin.send("POST", MAPS, &[], invalid.to_vec()).await.status, 400);
     let types = admin.send("POST", MAPS, &[], "{\"kind\":\"ConfigMap\",\"apiVersion\":\"v1\",\"data\":[]}").await;
-    assert!(types.message().contains("json: cannot unmarshal array into Go struct field ConfigMap.data"), "{}", types.message());
+    assert!(
+        types.message().contains("json: cannot unmarshal array into Go struct field ConfigMap.data"),
+        "{}",
+        types.message()
+    );
 }
 
 #[tokio::test]
@@ -49,7 +56,8 @@ async fn sizes() {
     assert_eq!(admin.post(MAPS, &secret).await.said(), "422 Invalid");
     let reply = admin.post(MAPS, &config_map("large", &json!({"a": text}))).await;
     assert!(matches!(reply.status, 413 | 422), "{}", reply.text());
-    let operations: Vec<_> = (0..10_001).map(|_| json!({"op": "test", "path": "/kind", "value": "ConfigMap"})).collect();
+    let operations: Vec<_> =
+        (0..10_001).map(|_| json!({"op": "test", "path": "/kind", "value": "ConfigMap"})).collect();
     admin.create(MAPS, &config_map("a", &json!({}))).await;
     assert_eq!(admin.patch(&format!("{MAPS}/a"), "json", &json!(operations)).await.status, 413);
 }

@@ -66,7 +66,12 @@ async fn what_objects_are_called() {
             "400 BadRequest",
             "the namespace of the provided object does not match the namespace sent on the request",
         ),
-        (json!({}), MAPS, "422 Invalid", "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required"),
+        (
+            json!({}),
+            MAPS,
+            "422 Invalid",
+            "ConfigMap \"\" is invalid: metadata.name: Required value: name or generateName is required",
+        ),
         (
             json!({"name": "b"}),
             "/api/v1/namespaces/nowhere/configmaps",
@@ -103,7 +108,9 @@ async fn updates_create_only_where_upstream_lets_them() {
     map["data"] = json!({"a": "2"});
     admin.put(&format!("{MAPS}/m"), &map).await.expect(200);
     // … unless somebody must not be overruled.
-    let without = admin.put(path, &json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}})).await;
+    let without = admin
+        .put(path, &json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "l"}}))
+        .await;
     assert_eq!(without.status, 422, "{}", without.text());
     assert!(without.message().contains("metadata.resourceVersion: Invalid value: 0"), "{}", without.message());
 }
@@ -155,7 +162,10 @@ async fn dry_runs_leave_nothing() {
     admin.delete(&format!("{path}?dryRun=All")).await.expect(200);
     let left = admin.get(&path).await.expect(200);
     assert_eq!(left["data"]["a"], "1");
-    assert_eq!(admin.post(&format!("{MAPS}?dryRun=All"), &config_map("e", &json!({}))).await.said(), "409 AlreadyExists");
+    assert_eq!(
+        admin.post(&format!("{MAPS}?dryRun=All"), &config_map("e", &json!({}))).await.said(),
+        "409 AlreadyExists"
+    );
     assert_eq!(admin.post(&format!("{MAPS}?dryRun=Some"), &config_map("f", &json!({}))).await.status, 422);
     assert!(cluster.store.revision() > before);
 }
@@ -171,9 +181,11 @@ async fn shapes() {
     assert_eq!(table["columnDefinitions"][0]["name"], "Name");
     assert_eq!(table["rows"][0]["cells"][0], "a");
     assert_eq!(table["rows"][0]["object"]["kind"], "PartialObjectMetadata");
-    let list = admin.send("GET", &format!("{MAPS}?includeObject=None"), &[("accept", &as_("Table"))], "").await.expect(200);
+    let list =
+        admin.send("GET", &format!("{MAPS}?includeObject=None"), &[("accept", &as_("Table"))], "").await.expect(200);
     assert_eq!(list["rows"][0]["object"], json!(null));
-    let partial = admin.send("GET", &format!("{MAPS}/a"), &[("accept", &as_("PartialObjectMetadata"))], "").await.expect(200);
+    let partial =
+        admin.send("GET", &format!("{MAPS}/a"), &[("accept", &as_("PartialObjectMetadata"))], "").await.expect(200);
     assert_eq!((partial["kind"].as_str(), partial.get("data")), (Some("PartialObjectMetadata"), None));
     let partials = admin.send("GET", MAPS, &[("accept", &as_("PartialObjectMetadataList"))], "").await.expect(200);
     assert_eq!(partials["kind"], "PartialObjectMetadataList");
@@ -181,7 +193,8 @@ async fn shapes() {
     let yaml = admin.send("GET", &format!("{MAPS}/a"), &[("accept", "application/yaml")], "").await;
     assert_eq!(yaml.header("content-type"), "application/yaml");
     assert!(yaml.text().contains("kind: ConfigMap\n"), "{}", yaml.text());
-    let created = admin.send("POST", MAPS, &[("content-type", "application/yaml")], "metadata: {name: y}\ndata: {a: b}\n").await;
+    let created =
+        admin.send("POST", MAPS, &[("content-type", "application/yaml")], "metadata: {name: y}\ndata: {a: b}\n").await;
     assert_eq!(created.expect(201)["kind"], "ConfigMap");
     assert_eq!(admin.send("GET", MAPS, &[("accept", "image/png")], "").await.said(), "406 NotAcceptable");
     let media = [("content-type", "text/plain")];

@@ -50,7 +50,9 @@ async fn propagation_becomes_finalizers() {
     admin.create(all, &deployment("x", 1)).await;
     let by_query = admin.delete(&format!("{all}/x?propagationPolicy=Foreground")).await.expect(200);
     assert_eq!(by_query["metadata"]["finalizers"], json!(["foregroundDeletion"]));
-    for bad in [json!({"propagationPolicy": "Sideways"}), json!({"propagationPolicy": "Orphan", "orphanDependents": true})] {
+    for bad in
+        [json!({"propagationPolicy": "Sideways"}), json!({"propagationPolicy": "Orphan", "orphanDependents": true})]
+    {
         assert_eq!(delete_with(&admin, &format!("{all}/x"), &bad).await.status, 422, "{bad}");
     }
 }

@@ -14,7 +14,12 @@ fn line(group_version: &str, resource: &Value) -> String {
     };
     let scope = if resource["namespaced"] == true { "Namespaced" } else { "Cluster" };
     let (name, kind) = (resource["name"].as_str().unwrap(), resource["kind"].as_str().unwrap());
-    format!("{group_version} {name} {kind} {scope} [{}] [{}] [{}]\n", list("verbs"), list("shortNames"), list("categories"))
+    format!(
+        "{group_version} {name} {kind} {scope} [{}] [{}] [{}]\n",
+        list("verbs"),
+        list("shortNames"),
+        list("categories")
+    )
 }
 
 #[tokio::test]
@@ -28,7 +33,10 @@ async fn the_surface() {
     assert_eq!(groups["kind"], "APIGroupList");
     for group in groups["groups"].as_array().unwrap() {
         let name = group["name"].as_str().unwrap();
-        assert_eq!(admin.get(&format!("/apis/{name}")).await.expect(200)["preferredVersion"], group["preferredVersion"]);
+        assert_eq!(
+            admin.get(&format!("/apis/{name}")).await.expect(200)["preferredVersion"],
+            group["preferredVersion"]
+        );
         for version in group["versions"].as_array().unwrap() {
             lists.push(admin.get(&format!("/apis/{}", version["groupVersion"].as_str().unwrap())).await.expect(200));
         }
@@ -51,8 +59,12 @@ async fn both_forms_say_the_same() {
     let admin = cluster.admin();
     for (path, groups) in [("/api", 1), ("/apis", 20)] {
         let reply = admin.send("GET", path, &[("accept", AGGREGATED)], "").await;
-        assert_eq!(reply.header("content-type"), "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList");
-        let again = admin.send("GET", path, &[("accept", AGGREGATED), ("if-none-match", reply.header("etag"))], "").await;
+        assert_eq!(
+            reply.header("content-type"),
+            "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+        );
+        let again =
+            admin.send("GET", path, &[("accept", AGGREGATED), ("if-none-match", reply.header("etag"))], "").await;
         assert_eq!((again.status, again.body.len()), (304, 0));
         let all = reply.json();
         let items = all["items"].as_array().unwrap();

@@ -20,10 +20,7 @@ async fn an_unreachable_database() {
     admin.create(MAPS, &config_map("a", &json!({}))).await;
     let (b, c) = (config_map("b", &json!({})), config_map("c", &json!({})));
     postgres.kill().await;
-    let write = cluster.eventually(
-        || admin.post(MAPS, &b),
-        |reply| reply.status == 503,
-    );
+    let write = cluster.eventually(|| admin.post(MAPS, &b), |reply| reply.status == 503);
     let write = write.await;
     assert_eq!(write.said(), "503 ServiceUnavailable");
     assert!(!write.header("retry-after").is_empty());
@@ -34,10 +31,7 @@ async fn an_unreachable_database() {
     assert_eq!(admin.get("/livez").await.status, 200);
     assert_eq!(admin.get("/readyz").await.status, 500);
     postgres.restart().await;
-    let back = cluster.eventually(
-        || admin.post(MAPS, &c),
-        |reply| matches!(reply.status, 201 | 409),
-    );
+    let back = cluster.eventually(|| admin.post(MAPS, &c), |reply| matches!(reply.status, 201 | 409));
     back.await;
     assert_eq!(admin.get("/readyz").await.status, 200);
 }

@@ -1,6 +1,6 @@
 //! scale, binding, eviction, log and the streams.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::support::{TestCluster, deployment, pod};
 
@@ -30,9 +30,7 @@ async fn binding_happens_once() {
     cluster.namespace("pods").await;
     let all = "/api/v1/namespaces/pods/pods";
     admin.create(all, &pod("a")).await;
-    let binding = |node: &str| {
-        json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a"}, "target": {"kind": "Node", "name": node}})
-    };
+    let binding = |node: &str| json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a"}, "target": {"kind": "Node", "name": node}});
     let path = format!("{all}/a/binding");
     assert_eq!(admin.post(&path, &binding("")).await.status, 422);
     assert_eq!(admin.post(&path, &binding("n1")).await.expect(201)["status"], "Success");
@@ -106,22 +104,4 @@ async fn streams_need_a_node() {
     for sub in ["exec", "attach", "portforward"] {
         assert_eq!(jane.get(&format!("{all}/two/{sub}")).await.status, 403, "{sub}");
     }
-}
-
-#[tokio::test]
-async fn certificates_are_approved_apart() {
-    let cluster = TestCluster::start().await;
-    let admin = cluster.admin();
-    let all = "/apis/certificates.k8s.io/v1/certificatesigningrequests";
-    // A request as openssl writes it.
-    let pem = "-----BEGIN CERTIFICATE REQUEST-----\nMIHjMIGKAgEAMCgxDzANBgNVBAMMBmphbmUtMTEVMBMGA1UECgwMZGV2ZWxvcGVy\nczExMFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE\n-----END CERTIFICATE REQUEST-----\n";
-    let bad = json!({"apiVersion": "certificates.k8s.io/v1", "kind": "CertificateSigningRequest", "metadata": {"name": "bad"},
-        "spec": {"request": base64(pem), "signerName": "kubernetes.io/kube-apiserver-client", "usages": ["client auth"]}});
-    let refused = admin.post(all, &bad).await;
-    assert!(matches!(refused.status, 400 | 422), "{}", refused.text());
-}
-
-fn base64(text: &str) -> Value {
-    use base64::Engine;
-    json!(base64::engine::general_purpose::STANDARD.encode(text))
 }

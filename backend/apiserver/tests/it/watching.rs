@@ -61,7 +61,8 @@ async fn streaming_lists_end_with_a_bookmark() {
     let cluster = TestCluster::start().await;
     let admin = cluster.admin();
     admin.create(MAPS, &config_map("a", &json!({}))).await;
-    let query = "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=2";
+    let query =
+        "watch=1&sendInitialEvents=true&resourceVersionMatch=NotOlderThan&allowWatchBookmarks=true&timeoutSeconds=2";
     let mut watch = admin.watch(&format!("{MAPS}?{query}")).await;
     assert_eq!(watch.said().await, "ADDED a");
     let bookmark = watch.next().await.unwrap();
@@ -75,7 +76,11 @@ async fn streaming_lists_end_with_a_bookmark() {
     assert_eq!(last["type"], "BOOKMARK");
     assert!(revision(&last["object"]) >= cluster.store.revision() - 1);
     assert_eq!(watch.next().await, None);
-    for bad in ["sendInitialEvents=true", "resourceVersionMatch=NotOlderThan", "sendInitialEvents=true&resourceVersionMatch=Exact"] {
+    for bad in [
+        "sendInitialEvents=true",
+        "resourceVersionMatch=NotOlderThan",
+        "sendInitialEvents=true&resourceVersionMatch=Exact",
+    ] {
         assert_eq!(admin.watch(&format!("{MAPS}?watch=1&{bad}")).await.status, 422, "{bad}");
     }
 }
@@ -94,7 +99,10 @@ async fn too_old_is_said_in_the_stream() {
     let mut watch = other.admin().watch(&format!("{MAPS}?watch=1&resourceVersion={then}")).await;
     assert_eq!(watch.status, 200);
     let event = watch.next().await.unwrap();
-    assert_eq!((&event["type"], &event["object"]["code"], &event["object"]["reason"]), (&json!("ERROR"), &json!(410), &json!("Expired")));
+    assert_eq!(
+        (&event["type"], &event["object"]["code"], &event["object"]["reason"]),
+        (&json!("ERROR"), &json!(410), &json!("Expired"))
+    );
     assert_eq!(watch.next().await, None);
 }
 

@@ -1,0 +1,76 @@
+//! The options of a request, which come in its query, in upstream's words when they are wrong.
+
+use pilothouse_api::Status;
+use pilothouse_api::field::{Error, Path};
+use pilothouse_schema::decode::FieldValidation;
+
+use crate::server::Call;
+
+/// Longest `fieldManager`.
+const MAX_MANAGER_BYTES: usize = 128;
+
+/// The kind of the options that a verb takes.
+fn kind(call: &Call) -> &'static str {
+    match call.info.verb.as_str() {
+        "create" => "CreateOptions",
+        "update" => "UpdateOptions",
+        "patch" => "PatchOptions",
+        "delete" | "deletecollection" => "DeleteOptions",
+        _ => "ListOptions",
+    }
+}
+
+/// 422 about one of the options.
+pub fn invalid(call: &Call, error: Error) -> Status {
+    Status::invalid("meta.k8s.io", kind(call), "", &vec![error])
+}
+
+/// `dryRun=All`, or nothing.
+///
+/// # Errors
+/// 422 for any other value.
+pub fn dry_run(call: &Call) -> Result<bool, Status> {
+    let mut asked = false;
+    for value in call.query.all("dryRun").filter(|value| !value.is_empty()) {
+        if value != "All" {
+            let error = Error::not_supported(Path::new("dryRun"), serde_json::json!([value]), &["All"]);
+            return Err(invalid(call, error));
+        }
+        asked = true;
+    }
+    Ok(asked)
+}
+
+/// What happens to unknown and duplicate fields.
+///
+/// # Errors
+/// 422 for what is none of the three.
+pub fn field_validation(call: &Call) -> Result<FieldValidation, Status> {
+    let text = call.query.text("fieldValidation");
+    FieldValidation::parse(text).ok_or_else(|| {
+        let supported = ["Ignore", "Warn", "Strict"];
+        invalid(call, Error::not_supported(Path::new("fieldValidation"), text, &supported))
+    })
+}
+
+/// Who writes: the `fieldManager`, or what the User-Agent begins with.
+///
+/// # Errors
+/// 422 for a name that is too long or cannot be printed.
+pub fn manager(call: &Call) -> Result<String, Status> {
+    let named = call.query.text("fieldManager");
+    if named.len() > MAX_MANAGER_BYTES {
+        return Err(invalid(call, Error::too_long(Path::new("fieldManager"), MAX_MANAGER_BYTES)));
+    }
+    if let Some(bad) = named.chars().find(|c| c.is_control()) {
+        let why = format!("invalid character U+{:04X}: should only contain printable characters", u32::from(bad));
+        return Err(invalid(call, Error::invalid(Path::new("fieldManager"), named, why)));
+    }
+    if !named.is_empty() {
+        return Ok(named.to_owned());
+    }
+    let agent = call.parts.headers.get(http::header::USER_AGENT).and_then(|value| value.to_str().ok());
+    let name = agent.and_then(|agent| agent.split('/').next()).unwrap_or_default().trim();
+    let short: String = name.chars().take(MAX_MANAGER_BYTES).collect();
+    Ok(if short.is_empty() { "unknown".to_owned() } else { short })
+}
