@@ -11,7 +11,7 @@ pub mod dns;
 pub mod events;
 mod gc;
 mod identity;
-mod kubelet;
+pub mod kubelet;
 pub mod logs;
 pub mod network;
 pub mod node;
@@ -24,6 +24,7 @@ pub mod volumes;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use rustls_pki_types::ServerName;
@@ -40,6 +41,8 @@ use objects::Objects;
 use pods::context::{Context, Registry};
 use pods::manager::Manager;
 use volumes::Mounter;
+
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Runs a node on the container runtime of `config` until `shutdown`.
 ///
@@ -103,7 +106,9 @@ pub async fn run_on(config: Config, runtime: Arc<dyn Runtime>, real: bool, shutd
 
     info!(node = name, "the node is up");
     shutdown.cancelled().await;
-    while tasks.join_next().await.is_some() {}
+    let ended = async { while tasks.join_next().await.is_some() {} };
+    // Who hangs in a call to a backend that is away is not waited for.
+    let _ = tokio::time::timeout(STOP_PATIENCE, ended).await;
     info!(node = name, "the node's agent has stopped; its containers go on");
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! A runtime that lives in memory: sandboxes and containers without processes. It serves the tests and hollow nodes.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,9 @@ use tokio::sync::Notify;
 use tonic::Code;
 
 use super::{Error, Result, Runtime, labels};
+
+/// A node that runs for long keeps no longer memory of it.
+const MAX_CALLS: usize = 10_000;
 
 /// What the containers of an image do. The default: run until stopped, and stop at once.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +57,18 @@ struct State {
     containers: BTreeMap<String, Container>,
     images: HashMap<String, Behaviour>,
     pullable: HashMap<String, Behaviour>,
-    calls: Vec<String>,
+    pulls_anything: bool,
+    /// The last ones.
+    calls: VecDeque<String>,
+}
+
+impl State {
+    fn call(&mut self, call: String) {
+        self.calls.push_back(call);
+        if self.calls.len() > MAX_CALLS {
+            self.calls.pop_front();
+        }
+    }
 }
 
 /// The runtime; cheap to clone.
@@ -83,6 +97,14 @@ fn of_pod(labels: &HashMap<String, String>, uid: Option<&str>) -> bool {
 }
 
 impl Fake {
+    /// A runtime that can pull every image: what runs in its pods never ends by itself.
+    #[must_use]
+    pub fn hollow() -> Self {
+        let fake = Self::default();
+        fake.state.lock().pulls_anything = true;
+        fake
+    }
+
     /// An image that is present.
     pub fn image(&self, name: &str, behaviour: Behaviour) {
         self.state.lock().images.insert(name.to_owned(), behaviour);
@@ -96,7 +118,7 @@ impl Fake {
     /// The calls that changed something, in order: `verb name`.
     #[must_use]
     pub fn calls(&self) -> Vec<String> {
-        self.state.lock().calls.clone()
+        self.state.lock().calls.iter().cloned().collect()
     }
 
     /// Ends the newest running container of that name, as if its process had.
@@ -170,7 +192,7 @@ impl Runtime for Fake {
         let id = format!("sandbox-{:06}", state.next);
         // 10.128.0.0/9: apart from every real pod network of a test machine.
         let ip = Ipv4Addr::from_bits(0x0a80_0000 + state.next);
-        state.calls.push(format!("run {}", config.metadata.as_ref().map_or("", |m| &m.name)));
+        state.call(format!("run {}", config.metadata.as_ref().map_or("", |m| &m.name)));
         state.sandboxes.insert(id.clone(), Sandbox { config, ready: true, created_at: now(), ip });
         Ok(id)
     }
@@ -180,7 +202,7 @@ impl Runtime for Fake {
         if let Some(sandbox) = state.sandboxes.get_mut(id) {
             sandbox.ready = false;
             let name = sandbox.config.metadata.as_ref().map_or(String::new(), |m| m.name.clone());
-            state.calls.push(format!("stop sandbox {name}"));
+            state.call(format!("stop sandbox {name}"));
             state.containers.values_mut().filter(|c| c.sandbox == id).for_each(|c| c.end(137));
         }
         Ok(())
@@ -254,7 +276,7 @@ impl Runtime for Fake {
             reason: String::new(),
         };
         let call = format!("create {}", container.name());
-        state.calls.push(call);
+        state.call(call);
         state.containers.insert(id.clone(), container);
         Ok(id)
     }
@@ -264,7 +286,7 @@ impl Runtime for Fake {
         let container = state.containers.get(id).ok_or_else(|| not_found("container", id))?;
         let (call, image) = (format!("start {}", container.name()), container.image().to_owned());
         let behaviour = state.images.get(&image).cloned().unwrap_or_default();
-        state.calls.push(call);
+        state.call(call);
         if let Some(container) = state.containers.get_mut(id) {
             container.state = v1::ContainerState::ContainerRunning;
             container.started_at = now();
@@ -282,7 +304,7 @@ impl Runtime for Fake {
             let mut state = self.state.lock();
             let Some(container) = state.containers.get(id) else { return Ok(()) };
             let (call, image) = (format!("stop {}", container.name()), container.image().to_owned());
-            state.calls.push(call);
+            state.call(call);
             state.images.get(&image).is_some_and(|behaviour| behaviour.ignores_stop)
         };
         if ignores {
@@ -356,7 +378,7 @@ impl Runtime for Fake {
         let mut state = self.state.lock();
         let container = state.containers.get(id).ok_or_else(|| not_found("container", id))?;
         let image = container.image().to_owned();
-        state.calls.push(format!("exec {}", command.join(" ")));
+        state.call(format!("exec {}", command.join(" ")));
         Ok(state.images.get(&image).map(|behaviour| behaviour.exec.clone()).unwrap_or_default())
     }
 
@@ -387,8 +409,9 @@ impl Runtime for Fake {
 
     async fn pull_image(&self, name: &str, _: Option<v1::AuthConfig>, _: v1::PodSandboxConfig) -> Result<String> {
         let mut state = self.state.lock();
-        state.calls.push(format!("pull {name}"));
-        let behaviour = state.pullable.get(name).cloned().ok_or_else(|| not_found("image", name))?;
+        state.call(format!("pull {name}"));
+        let anything = state.pulls_anything.then(Behaviour::default);
+        let behaviour = state.pullable.get(name).cloned().or(anything).ok_or_else(|| not_found("image", name))?;
         state.images.insert(name.to_owned(), behaviour);
         Ok(format!("sha256:{name}"))
     }

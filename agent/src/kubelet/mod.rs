@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use pilothouse_tunnel::TunnelStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tracing::debug;
 
 use crate::pods::context::Context;
@@ -87,8 +87,8 @@ impl Server {
         Arc::new(Self { context, stats: stats::Sampler::default() })
     }
 
-    /// Serves one connection out of the tunnel.
-    pub fn serve(self: &Arc<Self>, stream: TunnelStream) {
+    /// Serves one connection: a stream out of the tunnel.
+    pub fn serve(self: &Arc<Self>, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
         let server = Arc::clone(self);
         let service = service_fn(move |request| {
             let server = Arc::clone(&server);

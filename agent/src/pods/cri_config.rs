@@ -255,6 +255,12 @@ pub fn container(pod: &Pod, spec: &PodSpec, container: &Container, parts: Contai
         stdin: container.stdin == Some(true),
         stdin_once: container.stdin_once == Some(true),
         tty: container.tty == Some(true),
+        stop_signal: container
+            .lifecycle
+            .as_ref()
+            .and_then(|lifecycle| v1::Signal::from_str_name(lifecycle.stop_signal.as_deref()?))
+            .unwrap_or(v1::Signal::RuntimeDefault)
+            .into(),
         linux: Some(v1::LinuxContainerConfig {
             resources: Some(parts.resources),
             security_context: Some(security_context),

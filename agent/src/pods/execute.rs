@@ -8,6 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod, PodSpec};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::Api;
 use pilothouse_cri::v1;
 
 use super::containers::{self, Kind, field_path};
@@ -24,6 +26,7 @@ use crate::volumes::Volumes;
 const MIN_GRACE: Duration = Duration::from_secs(2);
 /// After a failed call to the runtime, before it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
+const RESIZE_PAUSE: Duration = Duration::from_secs(30);
 /// How long a postStart hook's command may take; there is no field for it.
 const HOOK_PATIENCE: Duration = Duration::from_secs(3600);
 const HTTP_HOOK_PATIENCE: Duration = Duration::from_secs(30);
@@ -106,8 +109,16 @@ pub async fn create_sandbox(context: &Context, pod: &Pod, attempt: u32) -> Resul
         waiting("ContainerCreating", text)
     };
     let config = sandbox_config(context, pod, spec, attempt).map_err(tell)?;
-    let handler = ""; // The runtime's default; RuntimeClasses are refused by admission where none exists.
-    let run = context.runtime.run_pod_sandbox(config, handler).await;
+    let handler = match spec.runtime_class_name.as_deref().filter(|name| !name.is_empty()) {
+        Some(name) => {
+            let api: Api<RuntimeClass> = Api::all(context.client());
+            let class = api.get(name).await;
+            class.map_err(|error| tell(format!("RuntimeClass {name:?}: {}", crate::objects::message(&error))))?.handler
+        }
+        // The runtime's own default.
+        None => String::new(),
+    };
+    let run = context.runtime.run_pod_sandbox(config, &handler).await;
     run.map(drop).map_err(|error| tell(error.to_string()))
 }
 
@@ -376,6 +387,40 @@ pub async fn kill(context: &Context, pod: &Pod, id: &str, name: &str, grace_seco
         tokio::time::sleep(PAUSE).await;
     }
     context.relist.notify_one();
+}
+
+/// Sets the pod's and the containers' cgroups to changed resources; says which containers have them now.
+pub async fn resize(
+    context: &Context,
+    pod: &Pod,
+    due: Vec<(String, String, v1::LinuxContainerResources)>,
+) -> Vec<(String, v1::LinuxContainerResources)> {
+    let Some(spec) = &pod.spec else { return Vec::new() };
+    let set_pod = || match &context.cgroups {
+        Some(cgroups) => cgroups.create(uid(pod), resources::qos(spec), &resources::of_pod(spec)),
+        None => Ok(()),
+    };
+    // A pod that grows must grow first, one that shrinks last: the attempt that is too early fails, and is made again.
+    let early = set_pod();
+    let mut done = Vec::new();
+    for (name, id, wanted) in due {
+        match context.runtime.update_container_resources(&id, wanted.clone()).await {
+            Ok(()) => done.push((name, wanted)),
+            Err(error) => {
+                let subject = Subject::pod(pod).at(field_path(Kind::Main, &name));
+                context.recorder.tell(subject, Type::Warning, "ResizeError", format!("resizing container {name}: {error}"));
+            }
+        }
+    }
+    if early.is_err()
+        && let Err(error) = set_pod()
+    {
+        context.recorder.tell(Subject::pod(pod), Type::Warning, "ResizeError", format!("resizing the pod: {error}"));
+    }
+    if done.is_empty() {
+        tokio::time::sleep(RESIZE_PAUSE).await;
+    }
+    done
 }
 
 pub async fn stop_sandbox(context: &Context, id: &str) {

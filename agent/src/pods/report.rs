@@ -18,6 +18,8 @@ pub enum Reported {
     Written(Box<Pod>),
     /// The pod as the API has it now.
     Pod(Box<Pod>),
+    /// Its deletion is accepted; somebody's finalizers keep it for now.
+    Deleting,
     /// The API has it no more.
     Gone,
     Failed,
@@ -71,6 +73,7 @@ pub async fn report(context: &Context, pod: &Pod, status: Option<Value>, delete:
     let written = status.is_some() && !delete;
     let answer = try_report(&api, name, pod, status, delete).await;
     match answer {
+        Ok(Some(_)) if delete => Reported::Deleting,
         Ok(Some(mut pod)) if written => {
             pod.metadata.managed_fields = None;
             Reported::Written(Box::new(pod))

@@ -274,7 +274,9 @@ impl Builder<'_> {
         if let Some(end) = &self.memory.end
             && end.failure.is_some()
         {
-            return "Failed".to_owned();
+            // What still runs is not over: whoever waits for the end may count on it.
+            let former = self.former.phase.clone().unwrap_or_else(|| "Pending".to_owned());
+            return if quiet { "Failed".to_owned() } else { former };
         }
         let policy = self.spec.restart_policy.as_deref().unwrap_or("Always");
         let (mut pending, mut failed) = (0, 0);

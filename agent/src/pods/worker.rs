@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
+use pilothouse_cri::v1::LinuxContainerResources;
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
@@ -22,7 +23,7 @@ use super::observed::{Details, Observed, State};
 use super::plan::{self, Action, Plan};
 use super::report::{self, Reported};
 use super::status::{self, Surroundings};
-use super::{messages, ports};
+use super::{messages, ports, resources};
 use crate::events::{Subject, Type};
 use crate::network::index::HostPort;
 use crate::probes::Probes;
@@ -59,6 +60,7 @@ enum Done {
     TornDown(Result<(), String>),
     Reported(Reported),
     Refreshed,
+    Resized(Vec<(String, LinuxContainerResources)>),
 }
 
 /// What a task is about, for the case that it ends without an answer.
@@ -69,6 +71,7 @@ enum Task {
     Kill(String),
     Report,
     Refresh,
+    Resize,
 }
 
 pub struct Worker {
@@ -85,10 +88,15 @@ pub struct Worker {
     starting: Option<AbortHandle>,
     killing: HashMap<String, AbortHandle>,
     reporting: bool,
+    /// The API has been told that nothing is left here; finalizers of others may still keep the pod.
+    deleting: bool,
     /// The last change of the status that was sent, and the version that it led to.
     sent: Option<Value>,
     written: Option<String>,
     refreshing: bool,
+    /// What the containers' cgroups were last set to, by container name.
+    resources: HashMap<String, LinuxContainerResources>,
+    resizing: bool,
     refreshed: tokio::time::Instant,
     retry: SignedDuration,
     /// For which restart of a container its back-off was told.
@@ -113,9 +121,12 @@ impl Worker {
             starting: None,
             killing: HashMap::new(),
             reporting: false,
+            deleting: false,
             sent: None,
             written: None,
             refreshing: false,
+            resources: HashMap::new(),
+            resizing: false,
             refreshed: tokio::time::Instant::now(),
             retry: FIRST_RETRY,
             told_backoffs: HashMap::new(),
@@ -161,6 +172,7 @@ impl Worker {
                     wake = LOOK_AGAIN;
                 }
             }
+            self.resize();
             if let Some(left) = self.refresh_due() {
                 wake = wake.min(left);
             }
@@ -302,7 +314,7 @@ impl Worker {
             return;
         }
         let status = self.status(plan, now);
-        let delete = self.memory.torn_down && self.pod.metadata.deletion_timestamp.is_some();
+        let delete = self.memory.torn_down && self.pod.metadata.deletion_timestamp.is_some() && !self.deleting;
         let difference = report::status_difference(self.pod.status.as_ref(), &status);
         // What the API did not keep of the last report, it will not keep of the next.
         let is_answer = self.written.is_some() && self.written == self.pod.metadata.resource_version;
@@ -454,6 +466,7 @@ impl Worker {
             volumes: Arc::clone(&self.volumes),
             target,
         };
+        self.resources.remove(&name);
         self.memory.busy.start = Some(name.clone());
         let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.pod));
         let handle = self.spawn(Task::Start(name.clone()), async move {
@@ -489,6 +502,7 @@ impl Worker {
                     }
                     Some(Task::Report) => self.reporting = false,
                     Some(Task::Refresh) => self.refreshing = false,
+                    Some(Task::Resize) => self.resizing = false,
                     Some(Task::Kill(_)) | None => {}
                 }
                 return;
@@ -522,12 +536,17 @@ impl Worker {
                         self.adopt(Desired::Pod(Arc::new(*pod)));
                     }
                     Reported::Pod(pod) => self.adopt(Desired::Pod(Arc::new(*pod))),
+                    Reported::Deleting => self.deleting = true,
                     Reported::Gone => self.gone = true,
                     // The watch, or a look in a second, brings what is needed for the next attempt.
                     Reported::Failed => {}
                 }
             }
             Done::Refreshed => self.refreshing = false,
+            Done::Resized(done) => {
+                self.resizing = false;
+                self.resources.extend(done);
+            }
         }
     }
 
@@ -594,6 +613,31 @@ impl Worker {
             Done::Refreshed
         });
         None
+    }
+
+    /// Brings running containers to resources that were changed in place.
+    fn resize(&mut self) {
+        if self.resizing || !self.memory.prepared || self.memory.end.is_some() {
+            return;
+        }
+        let Some(spec) = &self.pod.spec else { return };
+        let memory_bytes = self.context.node.machine.memory_bytes;
+        let mut due = Vec::new();
+        for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
+            let Some(seen) = self.observed.newest(&container.name).filter(|seen| seen.is_running()) else { continue };
+            let wanted = resources::of_container(spec, container, memory_bytes);
+            // One that an earlier agent started has what it was started with.
+            let known = self.resources.entry(container.name.clone()).or_insert_with(|| wanted.clone());
+            if *known != wanted {
+                due.push((container.name.clone(), seen.id.clone(), wanted));
+            }
+        }
+        if due.is_empty() {
+            return;
+        }
+        self.resizing = true;
+        let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.pod));
+        self.spawn(Task::Resize, async move { Done::Resized(execute::resize(&context, &pod, due).await) });
     }
 
     async fn forget(&mut self) -> bool {

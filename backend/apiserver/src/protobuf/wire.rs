@@ -8,7 +8,8 @@ pub type Wrong = &'static str;
 pub enum Raw<'a> {
     Varint(u64),
     Fixed64(u64),
-    Fixed32(u32),
+    /// No kind has one; it is only skipped.
+    Fixed32,
     Bytes(&'a [u8]),
 }
 
@@ -48,7 +49,10 @@ impl<'a> Fields<'a> {
                 let length = usize::try_from(varint(&mut self.0)?).map_err(|_| "a field is too long")?;
                 Raw::Bytes(take(&mut self.0, length)?)
             }
-            5 => Raw::Fixed32(u32::from_le_bytes(take(&mut self.0, 4)?.try_into().map_err(|_| "a field breaks off")?)),
+            5 => {
+                take(&mut self.0, 4)?;
+                Raw::Fixed32
+            }
             _ => return Err("a field has an unknown wire type"),
         };
         Ok((number, raw))

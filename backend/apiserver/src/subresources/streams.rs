@@ -24,6 +24,8 @@ const HOP_BY_HOP: [&str; 7] =
 /// What is escaped in a path's segment: everything but RFC 3986's unreserved characters.
 const SEGMENT: &percent_encoding::AsciiSet =
     &percent_encoding::NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Longest text of a refusal that is passed on.
+const MAX_REFUSAL_BYTES: usize = 16 * 1024;
 /// What proves the client's identity stays here.
 const PRIVATE: [&str; 3] = ["authorization", "cookie", "x-pilothouse-csrf"];
 
@@ -116,7 +118,20 @@ pub async fn log(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>) -> Ans
         query(call, &["container"], &[])
     );
     let request = Request::get(path).header(HOST, "node").body(body::empty()).map_err(Status::internal)?;
-    to_node(server, &node(&pod)?, request, None).await
+    let response = to_node(server, &node(&pod)?, request, None).await?;
+    if response.status().is_success() { Ok(response) } else { Err(refused(response).await) }
+}
+
+/// What the agent refused, in the API's form: it answers with a line of text.
+async fn refused(response: Response<Body>) -> Status {
+    let code = response.status();
+    let text = body::collect(response.into_body(), MAX_REFUSAL_BYTES).await.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text).trim().to_owned();
+    match code {
+        StatusCode::BAD_REQUEST => Status::bad_request(text),
+        StatusCode::NOT_FOUND => Status::failure(404, "NotFound", text),
+        _ => Status::internal(text),
+    }
 }
 
 /// exec, attach, port-forward.

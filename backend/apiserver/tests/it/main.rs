@@ -12,6 +12,7 @@ mod listing;
 mod outage;
 mod patching;
 mod services;
+mod streams;
 mod subresources;
 mod support;
 mod watching;
