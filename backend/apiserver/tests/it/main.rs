@@ -12,7 +12,6 @@ mod listing;
 mod outage;
 mod patching;
 mod services;
-mod streams;
 mod subresources;
 mod support;
 mod watching;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use pilothouse_access::{UserInfo, groups};
-use pilothouse_apiserver::{ApiServer, Body, Config, Deps, InProcess, Secrets, bootstrap, indexer};
+use pilothouse_apiserver::{ApiServer, Body, Config, Deps, InProcess, bootstrap, indexer};
 use pilothouse_storage::{Store, testing};
 use pilothouse_tunnel::Tunnels;
 use serde_json::Value;
@@ -23,7 +23,6 @@ pub struct TestCluster {
     pub store: Store,
     pub url: String,
     pub tunnels: Tunnels,
-    pub secrets: Secrets,
     shutdown: CancellationToken,
 }
 
@@ -66,7 +65,7 @@ impl TestCluster {
         let api = ApiServer::new(deps).expect("the server");
         let (booting, stop) = (api.clone(), shutdown.clone());
         tokio::spawn(async move { booting.bootstrap(stop).await });
-        let cluster = Self { api, store, url, tunnels, secrets, shutdown };
+        let cluster = Self { api, store, url, tunnels, shutdown };
         cluster.until_ready().await;
         cluster
     }
