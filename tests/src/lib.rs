@@ -2,8 +2,6 @@
 //!
 //! Invariant: no sleeps for effects; everything waits on a condition with a deadline, and says what it last saw.
 
-pub mod browser;
-
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
