@@ -161,7 +161,8 @@ async fn look(client: &Client, config: &Config) -> Result<bool> {
     });
     apply(&api, "dns", &addon).await?;
     let stored = api.get("dns").await.context("reading the addon")?;
-    let former = stored.data["status"]["conditions"].as_array().and_then(|all| all.first()).cloned().unwrap_or_default();
+    let former =
+        stored.data["status"]["conditions"].as_array().and_then(|all| all.first()).cloned().unwrap_or_default();
     let condition = condition(&parts, &former);
     let ready = parts.iter().filter(|part| part.problem.is_none()).count();
     let mut status = head;

@@ -46,7 +46,10 @@ fn kubeconfig(secrets: &Secrets, port: u16) -> Result<String> {
         server: &format!("https://127.0.0.1:{port}"),
         ca_pem: secrets.ca.certificate_pem(),
         user: names::ADMIN,
-        credential: Credential::ClientCertificate { certificate_pem: &issued.certificate_pem, key_pem: &issued.key_pem },
+        credential: Credential::ClientCertificate {
+            certificate_pem: &issued.certificate_pem,
+            key_pem: &issued.key_pem,
+        },
     };
     Ok(kubeconfig.render())
 }

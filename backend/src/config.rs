@@ -90,12 +90,15 @@ impl Agent {
     fn config(self) -> Result<pilothouse_agent::Config> {
         let node_name = match self.node_name {
             Some(name) => name,
-            None => nix::unistd::gethostname()?.into_string().map_err(|_| anyhow::anyhow!("the host name is not UTF-8"))?,
+            None => {
+                nix::unistd::gethostname()?.into_string().map_err(|_| anyhow::anyhow!("the host name is not UTF-8"))?
+            }
         };
         // Only the first start needs it; a node that has its certificate joins without.
         let token = self.bootstrap_token_file.and_then(|file| std::fs::read_to_string(file).ok());
         let labels = self.labels.iter().map(|label| {
-            let (key, value) = label.split_once('=').with_context(|| format!("--label {label:?}: expected KEY=VALUE"))?;
+            let (key, value) =
+                label.split_once('=').with_context(|| format!("--label {label:?}: expected KEY=VALUE"))?;
             Ok((key.to_owned(), value.to_owned()))
         });
         Ok(pilothouse_agent::Config {

@@ -164,9 +164,11 @@ pub async fn run(config: Server) -> Result<()> {
         door::serve(api, &addresses, tls, workers, shutdown).await.context("serving the API")
     });
     for address in config.listen_tunnel.clone() {
-        let (tunnels, tls, shutdown) = (tunnels.clone(), Arc::new(tls(ClientCertificates::Required)?), shutdown.clone());
+        let (tunnels, tls, shutdown) =
+            (tunnels.clone(), Arc::new(tls(ClientCertificates::Required)?), shutdown.clone());
         tasks.spawn(async move {
-            let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
+            let listener =
+                tokio::net::TcpListener::bind(address).await.with_context(|| format!("listening on {address}"))?;
             tunnels.serve(listener, tls, shutdown).await.context("serving the tunnels")
         });
     }
@@ -203,7 +205,12 @@ pub async fn run(config: Server) -> Result<()> {
     outcome
 }
 
-async fn renewing(secrets: Arc<Secrets>, leaf: Arc<Leaf>, names: Vec<String>, shutdown: CancellationToken) -> Result<()> {
+async fn renewing(
+    secrets: Arc<Secrets>,
+    leaf: Arc<Leaf>,
+    names: Vec<String>,
+    shutdown: CancellationToken,
+) -> Result<()> {
     renew(secrets, leaf, names, shutdown).await;
     Ok(())
 }

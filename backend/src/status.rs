@@ -39,7 +39,8 @@ async fn look(home: &Home) -> Result<String> {
     let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     let address = config.cluster_url.to_string();
     let client = Client::try_from(config)?;
-    let ready = client.request_text(http::Request::get("/readyz").body(Vec::new())?).await.context("the API is not ready")?;
+    let ready =
+        client.request_text(http::Request::get("/readyz").body(Vec::new())?).await.context("the API is not ready")?;
     if ready.trim() != "ok" {
         bail!("the API is not ready: {ready}");
     }
@@ -74,7 +75,9 @@ pub async fn run(args: Args) -> Result<()> {
         match look(&args.home).await {
             Ok(address) => break address,
             Err(error) if Instant::now() >= deadline => {
-                return Err(error.context(format!("not ready; the logs are in {}", args.home.path()?.join("logs").display())));
+                return Err(
+                    error.context(format!("not ready; the logs are in {}", args.home.path()?.join("logs").display()))
+                );
             }
             Err(_) if !args.home.is_supervised()? => {
                 bail!("the cluster's supervisor ended; see {}", args.home.path()?.join("logs/up.log").display());

@@ -18,7 +18,10 @@ fn bad_input() {
 
     let (code, body) = post("{\"apiVersion\": \"v1\", ", maps);
     assert_eq!((code, reason(&body).as_str()), (400, "BadRequest"), "{body}");
-    let (code, body) = post(r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"nope":1}"#, &format!("{maps}?fieldValidation=Strict"));
+    let (code, body) = post(
+        r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"nope":1}"#,
+        &format!("{maps}?fieldValidation=Strict"),
+    );
     assert_eq!((code, reason(&body).as_str()), (400, "BadRequest"), "{body}");
     assert!(body.contains("unknown field \\\"nope\\\""), "{body}");
     let (code, body) = post(r#"{"apiVersion":"v1","kind":"ConfigMap","metadata":{"name":"a"},"data":{"k":1}}"#, maps);
@@ -36,7 +39,11 @@ fn bad_input() {
 
     let big = tempfile::NamedTempFile::new().unwrap();
     let filler = "x".repeat(4 * 1024 * 1024);
-    std::fs::write(big.path(), format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"big"}},"data":{{"k":"{filler}"}}}}"#)).unwrap();
+    std::fs::write(
+        big.path(),
+        format!(r#"{{"apiVersion":"v1","kind":"ConfigMap","metadata":{{"name":"big"}},"data":{{"k":"{filler}"}}}}"#),
+    )
+    .unwrap();
     let (code, body) = post(&format!("@{}", big.path().display()), maps);
     assert_eq!((code, reason(&body).as_str()), (413, "RequestEntityTooLarge"), "{body}");
 }

@@ -9,16 +9,16 @@ fn every_node_reaches_every_pod_by_every_way() {
     let nodes: Vec<String> = cluster.json("get nodes")["items"].as_array().unwrap().iter().map(name).collect();
     for (index, node) in nodes.iter().enumerate() {
         space.apply(&format!(
-            "{{apiVersion: v1, kind: Pod, metadata: {{name: web-{index}, labels: {{app: web}}}}, spec: {{nodeName: {node}, \
+            "---\n{{apiVersion: v1, kind: Pod, metadata: {{name: web-{index}, labels: {{app: web}}}}, spec: {{nodeName: {node}, \
              terminationGracePeriodSeconds: 0, containers: [{{name: web, image: 'pilothouse.local/demo:1', ports: \
              [{{containerPort: 8080, name: http}}]}}]}}}}"
         ));
     }
     space.apply(
-        "{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}}",
+        "---\n{apiVersion: v1, kind: Service, metadata: {name: web}, spec: {selector: {app: web}, ports: [{name: http, port: 80, targetPort: http}]}}",
     );
     space.apply(
-        "{apiVersion: v1, kind: Service, metadata: {name: direct}, spec: {clusterIP: None, selector: {app: web}, ports: [{name: http, port: 8080}]}}",
+        "---\n{apiVersion: v1, kind: Service, metadata: {name: direct}, spec: {clusterIP: None, selector: {app: web}, ports: [{name: http, port: 8080}]}}",
     );
     let pods = space.wait_pods("app=web", nodes.len());
     for from in &pods {
@@ -36,9 +36,14 @@ fn every_node_reaches_every_pod_by_every_way() {
         });
         // A headless name gives every pod's address.
         eventually("the headless name", || {
-            let output = space.try_kubectl(&format!("exec {} -- nslookup direct.e2e-network.svc.cluster.local", name(from)));
+            let output =
+                space.try_kubectl(&format!("exec {} -- nslookup direct.e2e-network.svc.cluster.local", name(from)));
             let text = String::from_utf8_lossy(&output.stdout).into_owned();
-            if pods.iter().all(|pod| text.contains(pod["status"]["podIP"].as_str().unwrap())) { Ok(()) } else { Err(text) }
+            if pods.iter().all(|pod| text.contains(pod["status"]["podIP"].as_str().unwrap())) {
+                Ok(())
+            } else {
+                Err(text)
+            }
         });
     }
     space.delete();

@@ -73,7 +73,11 @@ fn deploy_expose_scale_update_roll_back_heal() {
     space.exec(&pod, "wget -qO- http://127.0.0.1:8080/crash || true");
     eventually("restart", || {
         let status = space.json(&format!("get pod {pod}"))["status"]["containerStatuses"][0].clone();
-        if status["restartCount"].as_u64() >= Some(1) && status["ready"] == true { Ok(()) } else { Err(status.to_string()) }
+        if status["restartCount"].as_u64() >= Some(1) && status["ready"] == true {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
     });
     space.delete();
 }
@@ -88,7 +92,10 @@ fn logs_exec_cp_port_forward() {
     assert_eq!(space.exec("client", "echo to-stdout; hostname").trim(), "to-stdout\nclient");
     let failed = space.try_kubectl("exec client -- sh -c 'exit 7'");
     assert_eq!(failed.status.code(), Some(7));
-    assert_eq!(space.cluster.kubectl_stdin("-n e2e-streams exec -i client -- cat", "through and back\n"), "through and back\n");
+    assert_eq!(
+        space.cluster.kubectl_stdin("-n e2e-streams exec -i client -- cat", "through and back\n"),
+        "through and back\n"
+    );
 
     let dir = tempfile::tempdir().unwrap();
     let (here, back) = (dir.path().join("here"), dir.path().join("back"));
@@ -105,7 +112,11 @@ fn logs_exec_cp_port_forward() {
         .unwrap();
     let seen = eventually("port-forward", || {
         let output = cluster.command("curl").args(["-sS", "http://127.0.0.1:18080/version"]).output().unwrap();
-        if output.status.success() { Ok(output.stdout) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
+        if output.status.success() {
+            Ok(output.stdout)
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
     });
     let _ = child.kill();
     let _ = child.wait();

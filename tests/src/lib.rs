@@ -211,7 +211,11 @@ impl Namespace<'_> {
         eventually(&format!("{count} ready pods of {selector}"), || {
             let pods = self.pods(selector);
             let ready = pods.iter().filter(|pod| is_ready(pod)).count();
-            if pods.len() == count && ready == count { Ok(pods) } else { Err(format!("{ready} ready of {}", pods.len())) }
+            if pods.len() == count && ready == count {
+                Ok(pods)
+            } else {
+                Err(format!("{ready} ready of {}", pods.len()))
+            }
         })
     }
     pub fn delete(self) {

@@ -59,14 +59,18 @@ async fn send(config: &Config, node: &str, file: &PathBuf) -> Result<String> {
         .body(BodyExt::boxed_unsync(StreamBody::new(frames)))?;
     let response = service.oneshot(request).await.map_err(|error| anyhow::anyhow!(error))?;
     let status = response.status();
-    let body = Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(|error| anyhow::anyhow!(error))?;
+    let body =
+        Limited::new(response.into_body(), MAX_ANSWER_BYTES).collect().await.map_err(|error| anyhow::anyhow!(error))?;
     let text = String::from_utf8_lossy(&body.to_bytes()).into_owned();
     if status.is_success() { Ok(text) } else { bail!("{status}: {text}") }
 }
 
 pub async fn run(args: Args) -> Result<()> {
     let config = config(&args).await?;
-    let nodes = Api::<Node>::all(Client::try_from(config.clone())?).list(&ListParams::default()).await.context("listing the nodes")?;
+    let nodes = Api::<Node>::all(Client::try_from(config.clone())?)
+        .list(&ListParams::default())
+        .await
+        .context("listing the nodes")?;
     if nodes.items.is_empty() {
         bail!("the cluster has no nodes");
     }

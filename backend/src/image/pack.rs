@@ -176,8 +176,7 @@ pub fn archive(spec: &Spec) -> Result<Vec<u8>> {
     }));
     let mut entry = manifest.descriptor("application/vnd.oci.image.manifest.v1+json");
     entry["platform"] = json!({"architecture": "amd64", "os": "linux"});
-    entry["annotations"] =
-        json!({"io.containerd.image.name": spec.name, "org.opencontainers.image.ref.name": tag});
+    entry["annotations"] = json!({"io.containerd.image.name": spec.name, "org.opencontainers.image.ref.name": tag});
     let index = json!({"schemaVersion": 2, "manifests": [entry]});
     let docker = json!([{
         "Config": format!("blobs/sha256/{}", config.digest),

@@ -73,7 +73,9 @@ impl Home {
     pub fn path(&self) -> Result<PathBuf> {
         let path = match &self.path {
             Some(path) => path.clone(),
-            None => PathBuf::from(std::env::var_os("HOME").context("neither --home nor $HOME is set")?).join(".pilothouse"),
+            None => {
+                PathBuf::from(std::env::var_os("HOME").context("neither --home nor $HOME is set")?).join(".pilothouse")
+            }
         };
         std::path::absolute(path).context("the data directory's path")
     }

@@ -235,11 +235,8 @@ pub async fn run(args: Args) -> Result<()> {
             ["containerd", "agent"].iter().filter_map(|name| places.pid_file(name).raw_pid()).collect()
         }
     };
-    let containerd = tokio::spawn(containerd(&args.dir)?.supervise(
-        places.clone(),
-        stop_containerd.clone(),
-        async |_| Ok(()),
-    ));
+    let containerd =
+        tokio::spawn(containerd(&args.dir)?.supervise(places.clone(), stop_containerd.clone(), async |_| Ok(())));
     import_images(&args.dir, &args.images).await?;
     // Only now: the import's own short commands must be reaped by who started them.
     tokio::spawn(reap_orphans(known(&places)));

@@ -131,7 +131,11 @@ impl Places {
         if fs::metadata(&path).is_ok_and(|meta| meta.len() > MAX_LOG_BYTES) {
             fs::rename(&path, self.logs.join(format!("{name}.log.1")))?;
         }
-        fs::OpenOptions::new().create(true).append(true).open(&path).with_context(|| format!("opening {}", path.display()))
+        fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .with_context(|| format!("opening {}", path.display()))
     }
 }
 

@@ -96,7 +96,12 @@ pub async fn replace(
         if conditional && version != stored.revision.to_string() {
             return Err(Status::modified(&kind.group, &kind.plural, name));
         }
-        if !conditional && subresource.is_empty() && !kind.allows_unconditional_update() && version.is_empty() {
+        if !conditional
+            && call.info.verb == "update"
+            && subresource.is_empty()
+            && !kind.allows_unconditional_update()
+            && version.is_empty()
+        {
             let error = pilothouse_api::field::Error::invalid(
                 pilothouse_api::field::Path::new("metadata.resourceVersion"),
                 0,
