@@ -1,5 +1,3 @@
 //! The product as its users meet it, end to end.
 
 mod api;
-mod network;
-mod story;
