@@ -70,6 +70,10 @@ impl Links {
         if link == Link::Live {
             self.heard(id);
         }
+        // One that gets through after a loss tells the others not to wait longer.
+        if link == Link::Live && self.links.with_untracked(|links| links.get(&id) == Some(&Link::Waiting)) {
+            self.wake();
+        }
         if self.links.with_untracked(|links| links.get(&id).is_some_and(|known| *known != link)) {
             self.links.update(|links| {
                 links.insert(id, link);

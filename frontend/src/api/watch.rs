@@ -1,12 +1,15 @@
 //! The life of one subscription as a pure state machine: list in pages, watch from there, resume after a
 //! disconnect, list again when the server no longer knows the revision, back off while it does not answer.
 //!
+//! The longest wait is short, because a page that someone looks at should heal at once; the first subscription that
+//! gets through wakes the others.
+//!
 //! Invariants: a watch always starts at a revision that was seen; after a fault the next attempt is never immediate
 //! unless the stream had been healthy; only a refusal (4xx) that waiting cannot cure ends the subscription.
 
 /// Waiting times in milliseconds: doubled from the first to the last, plus up to a quarter of jitter.
 const FIRST_WAIT: u32 = 250;
-const LAST_WAIT: u32 = 15_000;
+const LAST_WAIT: u32 = 2_000;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {

@@ -70,6 +70,7 @@ const TABLE: &[(Section, &str, bool)] = &[
     (Section::Cluster, "nodes", false),
     (Section::Cluster, "namespaces", false),
     (Section::Cluster, "events", false),
+    (Section::Cluster, "addons.pilothouse.io", false),
     (Section::Cluster, "priorityclasses.scheduling.k8s.io", true),
     (Section::Cluster, "runtimeclasses.node.k8s.io", true),
     (Section::Cluster, "leases.coordination.k8s.io", true),

@@ -79,11 +79,14 @@ pub struct Progress {
 
 pub fn progress(deployment: &Value) -> Progress {
     let status = |field: &str| number(deployment, &format!("status/{field}"));
+    // Until the controller has seen the present spec, all that is counted is of older versions.
+    let seen = status("observedGeneration") >= number(deployment, "metadata/generation");
+    let updated = if seen { status("updatedReplicas") } else { 0 };
     Progress {
         desired: at(deployment, "spec/replicas").as_i64().unwrap_or(1),
-        updated: status("updatedReplicas"),
+        updated,
         available: status("availableReplicas"),
-        old: (status("replicas") - status("updatedReplicas")).max(0),
+        old: (status("replicas") - updated).max(0),
         unavailable: status("unavailableReplicas"),
     }
 }
@@ -91,6 +94,14 @@ pub fn progress(deployment: &Value) -> Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_controller_has_not_seen_is_old() {
+        let status = json!({"observedGeneration": 1, "replicas": 3, "updatedReplicas": 3, "availableReplicas": 3});
+        let at_generation = |generation: i64| progress(&json!({"metadata": {"generation": generation}, "spec": {"replicas": 4}, "status": status}));
+        assert_eq!(at_generation(1), Progress { desired: 4, updated: 3, available: 3, old: 0, unavailable: 0 });
+        assert_eq!(at_generation(2), Progress { desired: 4, updated: 0, available: 3, old: 3, unavailable: 0 });
+    }
 
     #[test]
     fn revisions_are_the_owned_replica_sets_newest_first() {

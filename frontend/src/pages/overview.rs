@@ -26,6 +26,8 @@ struct Workload {
     kind: &'static str,
     namespace: String,
     name: String,
+    /// What it is called on the page.
+    title: String,
     health: Health,
     /// Part of Pilothouse itself or a cluster addon.
     addon: bool,
@@ -47,8 +49,24 @@ fn workload(resource: &'static str, kind: &'static str, object: &Value) -> Workl
         resource, kind, addon, health,
         namespace: json::namespace(object).to_owned(),
         name: json::name(object).to_owned(),
+        title: json::name(object).to_owned(),
         created: time::parse(text(object, "metadata/creationTimestamp")).unwrap_or_default(),
     }
+}
+
+const ADDONS: &str = "addons.pilothouse.io";
+
+fn own_addon(object: &Value) -> Workload {
+    let mut addon = workload(ADDONS, "Addon", object);
+    let (ready, desired) = (at(object, "status/readyNodes"), at(object, "status/desiredNodes"));
+    if !desired.is_null() {
+        addon.health.why = format!("on {} of {} nodes", json::scalar(ready).parse().unwrap_or(0), json::scalar(desired));
+    }
+    let title = text(object, "spec/title");
+    if !title.is_empty() {
+        title.clone_into(&mut addon.title);
+    }
+    addon
 }
 
 pub fn overview() -> impl IntoView {
@@ -62,6 +80,15 @@ pub fn overview() -> impl IntoView {
     let events = extracts(Query::new("/api/v1/events", JSON), events::pick);
     let samples = Samples::follow(None);
     let all = Memo::new(move |_| workloads.iter().flat_map(|live| live.values()).collect::<Vec<_>>());
+    // Addons that are no workload (cluster DNS runs inside the agents) have a kind of their own.
+    let app = app();
+    let own_kind = Memo::new(move |_| app.discovery.with(|discovery| discovery.get(ADDONS)));
+    let own = Memo::new_with_compare(move |_| own_kind.get().map(|resource| extracts(Query::new(resource.collection(None), JSON), |object| own_addon(&object))), |_, _| true);
+    let addon_list = move || {
+        let mut found: Vec<Workload> = own.get().map(|live| live.values()).unwrap_or_default();
+        found.extend(all.get().into_iter().filter(|workload| workload.addon));
+        addons(found)
+    };
     let loading = move || workloads.iter().all(Live::is_loading);
     view! {
         <div class="page">
@@ -74,7 +101,7 @@ pub fn overview() -> impl IntoView {
                     {move || troubled(pods)}
                 </div>
                 <div class="column">
-                    <section class="card" data-testid="overview-addons"><h3>"Addons"</h3>{move || if loading() { skeleton(2).into_any() } else { addons(all.get()).into_any() }}</section>
+                    <section class="card" data-testid="overview-addons"><h3>"Addons"</h3>{move || if loading() { skeleton(2).into_any() } else { addon_list() }}</section>
                     <section class="card" data-testid="overview-events"><h3><a href=Route::list("events").href()>"Events"</a><span class="grow"></span><small class="dim">"warnings first"</small></h3>{events::event_list(events, true, true, 12)}</section>
                 </div>
             </div>
@@ -157,13 +184,12 @@ fn workload_list(mut all: Vec<Workload>) -> AnyView {
 }
 
 fn addons(mut all: Vec<Workload>) -> AnyView {
-    all.retain(|workload| workload.addon);
     if all.is_empty() {
-        return view! { <p class="dim">"None in kube-system."</p> }.into_any();
+        return view! { <p class="dim">"None."</p> }.into_any();
     }
     all.sort_by(|a, b| (a.health.tone, &a.name).cmp(&(b.health.tone, &b.name)));
     let row = |workload: Workload| {
-        view! { <li><a href=Route::object(workload.resource, &workload.namespace, &workload.name).href()>{workload.name.clone()}</a><span class="grow"></span><span class="dim">{workload.health.why}</span>{state(workload.health.tone, workload.health.word)}</li> }
+        view! { <li><a href=Route::object(workload.resource, &workload.namespace, &workload.name).href()>{workload.title}</a><span class="grow"></span><span class="dim">{workload.health.why}</span>{state(workload.health.tone, workload.health.word)}</li> }
     };
     view! { <ul class="lines">{all.into_iter().map(row).collect_view()}</ul> }.into_any()
 }
