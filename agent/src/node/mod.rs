@@ -1,7 +1,8 @@
 //! The node itself: registers the Node object, keeps its Lease and its status.
 //!
 //! Invariants: the Lease is the heartbeat and its renewal waits for nothing else; the status is written when it says
-//! something new, or after five minutes; a Node that somebody deleted is registered again.
+//! something else than the API has, or after five minutes, so what somebody marked meanwhile (a Node thought lost) is put
+//! right at the next look; a Node that somebody deleted is registered again.
 
 pub mod lease;
 pub mod machine;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{Node, NodeStatus};
+use k8s_openapi::api::core::v1::{ContainerImage, Node};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use parking_lot::RwLock;
@@ -125,7 +126,7 @@ pub async fn keep_status(
     runtime: Arc<dyn Runtime>,
     shutdown: CancellationToken,
 ) {
-    let mut written: Option<(NodeStatus, tokio::time::Instant)> = None;
+    let mut written: Option<tokio::time::Instant> = None;
     let mut images = Vec::new();
     let mut images_read: Option<tokio::time::Instant> = None;
     let mut known_runtime = String::new();
@@ -141,18 +142,14 @@ pub async fn keep_status(
             images_read = Some(tokio::time::Instant::now());
         }
         let load = Load::read(&handle.config.data_dir);
-        let previous = handle.node.read().status.clone();
-        let parts = (&load, &ready, images.clone());
-        let status = object::status(&handle.config, &handle.machine, parts, previous.as_ref(), Timestamp::now());
-        let due = written.as_ref().is_none_or(|(last, at)| at.elapsed() > REPORT || !object::same(last, &status));
         let mut wait = if ready.problems.is_empty() { LOOK } else { LOOK_UNREADY };
-        if due {
-            match write(&handle, &client, &status).await {
-                Ok(()) => written = Some((status, tokio::time::Instant::now())),
-                Err(error) => {
-                    warn!(%error, "the node's status was not written; trying again");
-                    wait = RETRY;
-                }
+        let overdue = written.is_none_or(|at| at.elapsed() > REPORT);
+        match settle(&handle, &client, (&load, &ready, images.clone()), overdue).await {
+            Ok(true) => written = Some(tokio::time::Instant::now()),
+            Ok(false) => {}
+            Err(error) => {
+                warn!(%error, "the node's status was not written; trying again");
+                wait = RETRY;
             }
         }
         tokio::select! {
@@ -163,19 +160,30 @@ pub async fn keep_status(
     }
 }
 
-async fn write(handle: &Handle, client: &kube::Client, status: &NodeStatus) -> kube::Result<()> {
+/// Brings the Node's status to what is so now, if it says something else or is `overdue`; true when it was written.
+async fn settle(
+    handle: &Handle,
+    client: &kube::Client,
+    parts: (&Load, &Readiness, Vec<ContainerImage>),
+    overdue: bool,
+) -> kube::Result<bool> {
     let api: Api<Node> = Api::all(client.clone());
-    // Conditions and addresses merge by type, so nobody else's are touched.
-    let patch = json!({"status": status});
-    match api.patch_status(&handle.config.node_name, &PatchParams::default(), &Patch::Strategic(patch)).await {
-        Ok(node) => {
-            handle.adopt(node);
-            Ok(())
-        }
+    let name = &handle.config.node_name;
+    let node = match api.get(name).await {
         Err(error) if is_not_found(&error) => {
             try_register(handle, client).await?;
-            Err(error)
+            api.get(name).await?
         }
-        Err(error) => Err(error),
+        node => node?,
+    };
+    let former = node.status.clone();
+    let status = object::status(&handle.config, &handle.machine, parts, former.as_ref(), Timestamp::now());
+    if !overdue && former.as_ref().is_some_and(|former| object::same(former, &status)) {
+        handle.adopt(node);
+        return Ok(false);
     }
+    // Conditions and addresses merge by type, so nobody else's are touched.
+    let patch = json!({"status": status});
+    handle.adopt(api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await?);
+    Ok(true)
 }

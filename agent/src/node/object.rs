@@ -182,16 +182,24 @@ pub fn status(
             system_uuid: machine.system_uuid.clone(),
             ..Default::default()
         }),
-        ..Default::default()
+        // What others say about the node stays.
+        ..previous.cloned().unwrap_or_default()
     }
 }
 
-/// Whether two statuses say the same, heartbeat times aside.
+/// Whether two statuses say the same, the times and the order of conditions and what is empty aside.
 pub fn same(a: &NodeStatus, b: &NodeStatus) -> bool {
     let still = |status: &NodeStatus| {
         let mut status = status.clone();
-        status.conditions.iter_mut().flatten().for_each(|condition| condition.last_heartbeat_time = None);
-        status
+        for condition in status.conditions.iter_mut().flatten() {
+            (condition.last_heartbeat_time, condition.last_transition_time) = (None, None);
+        }
+        if let Some(conditions) = &mut status.conditions {
+            conditions.sort_by(|a, b| a.type_.cmp(&b.type_));
+        }
+        status.images = status.images.filter(|images| !images.is_empty());
+        // As it is written: times there have no fractions, and what is absent is not there.
+        serde_json::to_value(&status).ok()
     };
     still(a) == still(b)
 }
@@ -240,6 +248,38 @@ mod tests {
         let problem = Readiness { problems: vec!["x".into()], ..Default::default() };
         let changed = conditions(&same, &load(), &problem, later);
         assert_eq!(changed.iter().find(|c| c.type_ == "Ready").unwrap().last_transition_time, Some(Time(later)));
+    }
+
+    #[test]
+    fn what_somebody_else_marked_is_noticed() {
+        let config = Config {
+            node_name: "a".into(),
+            node_ip: "10.0.0.1".parse().unwrap(),
+            server: "https://127.0.0.1:1".parse().unwrap(),
+            tunnel: String::new(),
+            ca_pem_file: "/ca".into(),
+            bootstrap_token: None,
+            data_dir: "/data".into(),
+            cri_endpoint: "/cri".into(),
+            cni_conf_dir: "/cni".into(),
+            cni_bin_dir: "/bin".into(),
+            cgroup_root: String::new(),
+            cluster_dns: "10.96.0.10".parse().unwrap(),
+            cluster_domain: "cluster.local".into(),
+            labels: BTreeMap::new(),
+            taints: Vec::new(),
+        };
+        let make = |previous: Option<&NodeStatus>, at: i64| {
+            let parts = (&load(), &Readiness::default(), Vec::new());
+            status(&config, &Machine::default(), parts, previous, Timestamp::from_second(at).unwrap())
+        };
+        let first = make(None, 1000);
+        assert!(same(&first, &make(Some(&first), 2000)), "only the time has passed");
+        let mut marked = first.clone();
+        marked.conditions.as_mut().unwrap()[3].status = "Unknown".into();
+        let again = make(Some(&marked), 2000);
+        assert!(!same(&marked, &again));
+        assert_eq!(status_of(again.conditions.as_ref().unwrap(), "Ready"), "True");
     }
 
     #[test]

@@ -144,7 +144,7 @@ state = "/run/state"
     }
 }
 
-fn shell(name: &str, script: &str) -> Value {
+pub fn shell(name: &str, script: &str) -> Value {
     json!({"name": name, "image": IMAGE, "imagePullPolicy": "IfNotPresent", "command": ["/bin/sh", "-c", script]})
 }
 
@@ -247,6 +247,33 @@ async fn out_of_memory(node: &Node) {
     assert_eq!(pod["status"]["containerStatuses"][0]["state"]["terminated"]["reason"], "OOMKilled");
 }
 
+async fn resized(node: &Node) {
+    let with = |cpu: &str, memory: &str| {
+        let mut main = shell("main", "exec sleep 3600");
+        main["resources"] = json!({"limits": {"cpu": cpu, "memory": memory}});
+        main
+    };
+    node.create("grows", json!({"containers": [with("100m", "32Mi")]}));
+    let mut pod = node.until("grows", "ready", is_ready).await;
+    let id = pod["status"]["containerStatuses"][0]["containerID"].clone();
+    pod["spec"]["containers"] = json!([with("300m", "64Mi")]);
+    node.api.put("pods", pod.clone());
+    let uid = pod["metadata"]["uid"].as_str().unwrap();
+    let group = format!("{}/pod{uid}", crate::harness::config(Path::new("/")).cgroup_root);
+    let bare = id.as_str().unwrap().trim_start_matches("containerd://");
+    let quotas = [format!("{group}/cpu.cfs_quota_us"), format!("{group}/{bare}/cpu.cfs_quota_us")];
+    let v2 = [format!("{group}/cpu.max"), format!("{group}/{bare}/cpu.max")];
+    let grown = |_: &Value| {
+        let read = |path: &String| std::fs::read_to_string(Path::new("/sys/fs/cgroup").join(path)).unwrap_or_default();
+        let one = quotas.iter().all(|path| read(&format!("cpu/{path}")).trim() == "30000");
+        one || v2.iter().all(|path| read(path).trim() == "30000 100000")
+    };
+    let pod = node.until("grows", "resized", grown).await;
+    assert_eq!(pod["status"]["containerStatuses"][0]["containerID"], id, "without a restart");
+    node.api.delete_pod("grows", 1);
+    node.until_gone("grows").await;
+}
+
 fn cgroups_left(node: &Node) -> Vec<String> {
     node.context.cgroups.as_ref().unwrap().pods()
 }
@@ -259,6 +286,8 @@ async fn inside() {
     runs_and_ends(&node).await;
     probes_restarts_and_hooks(&node).await;
     out_of_memory(&node).await;
+    resized(&node).await;
+    crate::kubelet::serves(&node).await;
 
     // Agent and containerd go and come back; the pod does not notice.
     node.create("steady", json!({"containers": [shell("main", "exec sleep 3600")]}));

@@ -7,3 +7,4 @@ mod archive;
 mod containerd;
 mod fake;
 mod harness;
+mod kubelet;
