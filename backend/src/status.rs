@@ -46,14 +46,20 @@ async fn look(home: &Home) -> Result<String> {
     }
     let wanted: usize = std::fs::read_to_string(home.path()?.join("nodes.count"))?.trim().parse()?;
     // As `up` names them; nodes that joined from elsewhere are not waited for.
-    let nodes = Api::<Node>::all(client).list(&ListParams::default()).await.context("listing the nodes")?;
+    let nodes = Api::<Node>::all(client.clone()).list(&ListParams::default()).await.context("listing the nodes")?;
     let ours = |node: &&Node| {
         let number = node.name_any().strip_prefix("node-").and_then(|n| n.parse::<usize>().ok());
         number.is_some_and(|n| n >= 1 && n <= wanted)
     };
-    let ready = nodes.items.iter().filter(ours).filter(|node| is_ready(node)).count();
-    if ready < wanted {
-        bail!("{ready} of {wanted} nodes are ready");
+    let ready: Vec<&Node> = nodes.items.iter().filter(ours).filter(|node| is_ready(node)).collect();
+    if ready.len() < wanted {
+        bail!("{} of {wanted} nodes are ready", ready.len());
+    }
+    // A condition may be left from before a stop, so each agent is asked, too.
+    for node in ready {
+        let path = format!("/api/v1/nodes/{}/proxy/healthz", node.name_any());
+        let answer = client.request_text(http::Request::get(path).body(Vec::new())?).await;
+        answer.with_context(|| format!("the agent of {} does not answer", node.name_any()))?;
     }
     Ok(address)
 }
