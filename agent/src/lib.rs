@@ -27,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use futures::future::BoxFuture;
 use rustls_pki_types::ServerName;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -48,16 +49,26 @@ const STOP_PATIENCE: Duration = Duration::from_secs(3);
 ///
 /// # Errors
 /// When it cannot begin: a bad configuration, or no way to join the cluster. Once it runs, it only stops when told to.
-pub async fn run(config: Config, shutdown: CancellationToken) -> Result<()> {
+pub fn run(config: Config, shutdown: CancellationToken) -> BoxFuture<'static, Result<()>> {
     let runtime: Arc<dyn Runtime> = Arc::new(cri::Client::new(&config.cri_endpoint));
-    run_on(config, runtime, true, shutdown).await
+    run_on(config, runtime, true, shutdown)
 }
 
 /// Runs a node on any runtime; `real`: there are processes, so cgroups and networking are needed.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_on(config: Config, runtime: Arc<dyn Runtime>, real: bool, shutdown: CancellationToken) -> Result<()> {
+pub fn run_on(
+    config: Config,
+    runtime: Arc<dyn Runtime>,
+    real: bool,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, Result<()>> {
+    // Boxed: an `async fn` is compiled where it is first polled, and that should be this crate.
+    Box::pin(work(config, runtime, real, shutdown))
+}
+
+async fn work(config: Config, runtime: Arc<dyn Runtime>, real: bool, shutdown: CancellationToken) -> Result<()> {
     std::fs::create_dir_all(&config.data_dir).with_context(|| format!("creating {}", config.data_dir.display()))?;
     let roots = identity::roots(&config)?;
     let identity = tokio::select! {

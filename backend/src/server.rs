@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures::FutureExt;
 use pilothouse_access::UserInfo;
 use pilothouse_access::pki::{self, ClientCertificates, Leaf, Validity};
 use pilothouse_apiserver::{ApiServer, Deps, Secrets, bootstrap, door, indexer};
@@ -185,7 +186,7 @@ pub async fn run(config: Server) -> Result<()> {
         let (api, secrets, config, shutdown) = leading;
         let (identity, client) = (identity(), api.client_for("pilothouse-leader"));
         let name = identity.clone();
-        let on_lead = move |stop| lead(api.clone(), Arc::clone(&secrets), config.clone(), name.clone(), stop);
+        let on_lead = move |stop| lead(api.clone(), Arc::clone(&secrets), config.clone(), name.clone(), stop).boxed();
         pilothouse_controllers::leader::elect(client, identity, on_lead, shutdown).await;
         Ok(())
     });

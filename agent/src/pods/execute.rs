@@ -408,7 +408,12 @@ pub async fn resize(
             Ok(()) => done.push((name, wanted)),
             Err(error) => {
                 let subject = Subject::pod(pod).at(field_path(Kind::Main, &name));
-                context.recorder.tell(subject, Type::Warning, "ResizeError", format!("resizing container {name}: {error}"));
+                context.recorder.tell(
+                    subject,
+                    Type::Warning,
+                    "ResizeError",
+                    format!("resizing container {name}: {error}"),
+                );
             }
         }
     }

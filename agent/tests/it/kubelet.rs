@@ -99,7 +99,8 @@ pub async fn serves(node: &Node) {
     let logs = "/containerLogs/default/talks/main";
     let (status, text) = get(&server, &format!("{logs}?limitBytes=7")).await;
     assert_eq!((status, text.as_str()), (StatusCode::OK, "line 0\n"));
-    let request = Request::get(format!("{logs}?follow=true&tailLines=1")).header("host", "n").body(Full::default()).unwrap();
+    let request =
+        Request::get(format!("{logs}?follow=true&tailLines=1")).header("host", "n").body(Full::default()).unwrap();
     let mut followed = send(&server, request).await.into_body();
     let mut lines = String::new();
     while lines.lines().count() < 3 {

@@ -7,10 +7,10 @@
 //!   duration by our own monotonic clock.
 //! - A clean stop waits for the work to end, then clears the holder, and a follower that watches takes over at once.
 
-use std::future::Future;
 use std::time::Duration;
 
-use futures::{StreamExt, TryStreamExt};
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
@@ -86,11 +86,20 @@ fn claim(current: Option<&Lease>, identity: &str, now: Timestamp) -> Lease {
 
 /// Takes part in the election until `shutdown`. Each time this process becomes the leader `on_lead` runs; its token
 /// is cancelled when the leadership ends, and the next election waits until it has returned.
-pub async fn elect<F, Fut>(client: Client, identity: String, on_lead: F, shutdown: CancellationToken)
-where
-    F: Fn(CancellationToken) -> Fut,
-    Fut: Future<Output = ()> + Send + 'static,
-{
+/// Boxed: an `async fn` is compiled where it is first polled, and that should be this crate.
+pub fn elect(
+    client: Client,
+    identity: String,
+    on_lead: impl Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync + 'static,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, ()> {
+    elect_on(client, identity, Box::new(on_lead), shutdown).boxed()
+}
+
+/// What the leader does.
+type OnLead = Box<dyn Fn(CancellationToken) -> BoxFuture<'static, ()> + Send + Sync>;
+
+async fn elect_on(client: Client, identity: String, on_lead: OnLead, shutdown: CancellationToken) {
     let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
     while !shutdown.is_cancelled() {
         let Some(mut lease) = follow(&api, &identity, &shutdown).await else { return };

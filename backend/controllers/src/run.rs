@@ -80,7 +80,12 @@ where
 }
 
 /// Runs every controller until `shutdown`. The caller holds the leader's lease.
-pub async fn run(deps: Deps, shutdown: CancellationToken) {
+/// Boxed: an `async fn` is compiled where it is first polled, and that should be this crate.
+pub fn run(deps: Deps, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+    run_all(deps, shutdown).boxed()
+}
+
+async fn run_all(deps: Deps, shutdown: CancellationToken) {
     let stop = shutdown.child_token();
     let _stop_on_return = stop.clone().drop_guard();
     let caches = Arc::new(Caches::default());

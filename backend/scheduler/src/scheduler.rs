@@ -5,6 +5,7 @@
 //! - It gives way every `SLICE`, so that the process stays responsive while thousands of pods are scheduled.
 
 use std::collections::HashSet;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -85,7 +86,12 @@ impl Default for Scheduler {
 }
 
 /// Schedules until `shutdown`. The caller holds the leader's lease.
-pub async fn run(client: Client, shutdown: CancellationToken) {
+/// Boxed: an `async fn` is compiled where it is first polled, and that should be this crate.
+pub fn run(client: Client, shutdown: CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(schedule(client, shutdown))
+}
+
+async fn schedule(client: Client, shutdown: CancellationToken) {
     let stop = shutdown.child_token();
     let _stop_on_return = stop.clone().drop_guard();
     let (send, receive) = mpsc::channel(INPUTS);

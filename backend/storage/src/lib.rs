@@ -34,6 +34,7 @@ pub mod testing;
 mod view;
 mod watch;
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -104,7 +105,12 @@ impl Store {
     ///
     /// # Errors
     /// `Unavailable` when PostgreSQL cannot be reached within the write timeout, `Internal` when it cannot be used.
-    pub async fn open(config: Config, indexer: Indexer) -> Result<Store> {
+    /// Boxed: an `async fn` is compiled where it is first polled, and that should be this crate.
+    pub fn open(config: Config, indexer: Indexer) -> Pin<Box<dyn Future<Output = Result<Store>> + Send>> {
+        Box::pin(Self::opened(config, indexer))
+    }
+
+    async fn opened(config: Config, indexer: Indexer) -> Result<Store> {
         let (queue, units) = mpsc::channel(config.queue_units.max(1));
         let (questions, asked) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(config, indexer)?);

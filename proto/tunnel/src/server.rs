@@ -66,7 +66,18 @@ impl Tunnels {
     ///
     /// # Errors
     /// When the gRPC server fails as a whole; single connections that fail are logged.
-    pub async fn serve(
+    /// Boxed: an `async fn` is compiled where it is first polled, and that should be this crate.
+    pub fn serve(
+        &self,
+        listener: TcpListener,
+        tls: Arc<rustls::ServerConfig>,
+        shutdown: CancellationToken,
+    ) -> Pin<Box<dyn Future<Output = Result<(), Error>> + Send>> {
+        let tunnels = self.clone();
+        Box::pin(async move { tunnels.serve_all(listener, tls, shutdown).await })
+    }
+
+    async fn serve_all(
         &self,
         listener: TcpListener,
         tls: Arc<rustls::ServerConfig>,

@@ -10,6 +10,7 @@ mod secrets;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -24,7 +25,13 @@ const RETRY: Duration = Duration::from_millis(500);
 impl ApiServer {
     /// Writes what a cluster must have and then keeps this backend's address in the `kubernetes` Service until
     /// `shutdown`. The server is ready as soon as the first round is through.
-    pub async fn bootstrap(&self, shutdown: CancellationToken) {
+    /// Boxed: an `async fn` is compiled where it is first polled, and that should be this crate.
+    pub fn bootstrap(&self, shutdown: CancellationToken) -> BoxFuture<'static, ()> {
+        let api = self.clone();
+        Box::pin(async move { api.keep_bootstrapped(shutdown).await })
+    }
+
+    async fn keep_bootstrapped(&self, shutdown: CancellationToken) {
         loop {
             match self.first_round().await {
                 Ok(()) => break,

@@ -5,6 +5,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use futures::future::BoxFuture;
 use jiff::Timestamp;
 use pilothouse_access::pki::Ca;
 use pilothouse_access::tokens::Keys;
@@ -39,7 +40,12 @@ pub struct Secrets {
 ///
 /// # Errors
 /// When the database cannot be reached, or a row is damaged.
-pub async fn secrets(store: &Store) -> Result<Secrets, Error> {
+/// Boxed: an `async fn` is compiled where it is first polled, and that should be this crate.
+pub fn secrets(store: &Store) -> BoxFuture<'_, Result<Secrets, Error>> {
+    Box::pin(read(store))
+}
+
+async fn read(store: &Store) -> Result<Secrets, Error> {
     store.fresh().await?;
     let ca = row(store, "ca", || {
         let ca = Ca::create("kubernetes", Timestamp::now())?;

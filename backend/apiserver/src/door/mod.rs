@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use actix_http::{HttpService, KeepAlive, Protocol};
 use actix_service::{Service, ServiceFactory, fn_factory, fn_service};
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -68,18 +69,32 @@ pub async fn serve(
     workers: usize,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let mut listeners = Vec::new();
-    for address in addresses {
+    serve_listeners(api, listeners(addresses)?, tls, workers, shutdown).await
+}
+
+fn listeners(addresses: &[SocketAddr]) -> io::Result<Vec<std::net::TcpListener>> {
+    let bind = |address: &SocketAddr| {
         let listener = std::net::TcpListener::bind(address)
             .map_err(|error| io::Error::new(error.kind(), format!("listening on {address}: {error}")))?;
         listener.set_nonblocking(true)?;
-        listeners.push(listener);
-    }
-    serve_listeners(api, listeners, tls, workers, shutdown).await
+        Ok(listener)
+    };
+    addresses.iter().map(bind).collect()
 }
 
 /// [`serve`] on listeners that are bound already.
-pub async fn serve_listeners(
+/// Boxed: an `async fn` is compiled where it is first polled, and that should be this crate.
+pub fn serve_listeners(
+    api: ApiServer,
+    listeners: Vec<std::net::TcpListener>,
+    tls: Arc<rustls::ServerConfig>,
+    workers: usize,
+    shutdown: CancellationToken,
+) -> BoxFuture<'static, io::Result<()>> {
+    Box::pin(work(api, listeners, tls, workers, shutdown))
+}
+
+async fn work(
     api: ApiServer,
     listeners: Vec<std::net::TcpListener>,
     tls: Arc<rustls::ServerConfig>,
