@@ -66,9 +66,20 @@ enum Image {
     Import(image::import::Args),
 }
 
-fn logs(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("PILOTHOUSE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn,kube_runtime=warn,kube_client=warn,hyper=warn,tonic=warn"));
+/// What is logged unless PILOTHOUSE_LOG says otherwise: a role tells what it does; a command of a person's tells only,
+/// in its own words, why it failed.
+fn default_filter(command: &Command) -> &'static str {
+    match command {
+        Command::Up(_) | Command::Server(_) | Command::Agent(_) | Command::Node(_) => {
+            "info,sqlx=warn,kube_runtime=warn,kube_client=warn,hyper=warn,tonic=warn"
+        }
+        _ => "off,pilothouse=warn",
+    }
+}
+
+fn logs(format: LogFormat, command: &Command) {
+    let filter =
+        EnvFilter::try_from_env("PILOTHOUSE_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter(command)));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.with_ansi(false).init(),
@@ -97,7 +108,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logs(cli.log_format);
+    logs(cli.log_format, &cli.command);
     // The provider is the same everywhere; a second installation cannot happen in one process.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

@@ -65,6 +65,9 @@ async fn look(home: &Home) -> Result<String> {
 }
 
 pub async fn run(args: Args) -> Result<()> {
+    if args.quiet {
+        std::process::exit(i32::from(!args.home.is_supervised()?));
+    }
     let begun = Instant::now();
     // Who waits may have started the supervisor a moment ago.
     while !args.home.is_supervised()? {
@@ -72,9 +75,6 @@ pub async fn run(args: Args) -> Result<()> {
             bail!("no cluster of {} runs", args.home.path()?.display());
         }
         sleep(LOOK_EVERY).await;
-    }
-    if args.quiet {
-        return Ok(());
     }
     let deadline = begun + Duration::from_secs(args.wait.unwrap_or(0));
     let address = loop {

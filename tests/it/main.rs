@@ -1,3 +1,8 @@
 //! The product as its users meet it, end to end.
 
 mod api;
+mod browser;
+mod faults;
+mod kubectl;
+mod network;
+mod story;

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub mod browser;
+
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The cluster under test, as scripts/test names it by `PILOTHOUSE_E2E_HOME`.
