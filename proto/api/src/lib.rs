@@ -7,6 +7,8 @@ pub mod field;
 pub mod limits;
 pub mod names;
 pub mod quantity;
+pub mod quota;
+pub mod resources;
 pub mod selector;
 pub mod status;
 

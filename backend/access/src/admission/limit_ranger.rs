@@ -3,10 +3,10 @@
 
 use pilothouse_api::Status;
 use pilothouse_api::quantity::Quantity;
+use pilothouse_api::resources::{Resources, of_containers, quantities};
 use serde_json::{Value, json};
 
 use super::object::{containers, items, map_at};
-use super::pod_resources::{Resources, of_containers, quantities};
 use super::{Context, Notes, Plugin, Request};
 use crate::text;
 

@@ -20,7 +20,6 @@ mod namespace_lifecycle;
 mod node_restriction;
 mod node_taint;
 mod object;
-mod pod_resources;
 mod pod_security;
 mod pod_topology_labels;
 mod priority;

@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 
 use pilothouse_api::Status;
+use pilothouse_api::resources::is_extended;
 use serde_json::{Value, json};
 
 use super::object::{containers, items, list_at};
-use super::pod_resources::is_extended;
 use super::{Context, Plugin, Request};
 use crate::text;
 

@@ -7,16 +7,16 @@
 //! Source: <https://kubernetes.io/docs/concepts/policy/resource-quotas/>
 
 mod ledger;
-mod scopes;
-mod usage;
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use pilothouse_api::Status;
+use pilothouse_api::quota::{scopes, usage};
+use pilothouse_api::resources::{Resources, add, quantities};
 use serde_json::Value;
 
 use super::object::items;
-use super::pod_resources::{Resources, add, quantities};
 use super::{Context, Notes, Operation, Plugin, Request};
 use crate::{name_of, text};
 
@@ -33,7 +33,7 @@ fn validate(context: &Context<'_>, request: &Request, _: &mut Notes) -> Result<(
         context.ledger.forget(&resource, &request.namespace, &request.name);
         return Ok(());
     }
-    if request.namespace.is_empty() || !usage::counts(&resource, request) {
+    if request.namespace.is_empty() || !counts(&resource, request) {
         return Ok(());
     }
     let Some(object) = &request.object else { return Ok(()) };
@@ -73,6 +73,39 @@ fn validate(context: &Context<'_>, request: &Request, _: &mut Notes) -> Result<(
     Ok(())
 }
 
+/// The requests that are measured: creations, and updates where the amount can grow.
+fn counts(resource: &str, request: &Request) -> bool {
+    match (request.operation, request.subresource.as_str()) {
+        (Operation::Create, "") => resource != "events" && resource != "events.events.k8s.io",
+        (Operation::Update, "") => match resource {
+            "persistentvolumeclaims" | "services" => true,
+            // With the deadline a pod changes from one scope to the other.
+            "pods" => deadline(request.object.as_ref()) != deadline(request.old.as_deref()),
+            _ => false,
+        },
+        (Operation::Update, "resize") => resource == "pods",
+        _ => false,
+    }
+}
+
+fn deadline(pod: Option<&Value>) -> bool {
+    pod.is_some_and(|pod| pod.pointer("/spec/activeDeadlineSeconds").is_some_and(|value| !value.is_null()))
+}
+
+fn used_by(resource: &str, object: &Value, now: Timestamp) -> Resources {
+    usage::of(resource, object, resource == "pods" && is_over(object, now))
+}
+
+/// Past the end of its grace period.
+fn is_over(pod: &Value, now: Timestamp) -> bool {
+    let grace = pod.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
+    let deleted = text(pod, "/metadata/deletionTimestamp").parse::<Timestamp>();
+    match (deleted, grace) {
+        (Ok(at), Some(grace)) => now.as_second() > at.as_second().saturating_add(grace),
+        _ => false,
+    }
+}
+
 /// What the request adds to what this quota limits; None when the quota does not concern it.
 fn wanted(quota: &Value, resource: &str, request: &Request, object: &Value) -> Result<Option<Resources>, Status> {
     if !scopes::matches(quota, resource, object) {
@@ -86,11 +119,11 @@ fn wanted(quota: &Value, resource: &str, request: &Request, object: &Value) -> R
     if resource == "pods" {
         must_be_set(quota, &limited, request, object)?;
     }
-    let mut delta = usage::of(resource, object, request.now);
+    let mut delta = used_by(resource, object, request.now);
     if let Some(old) = &request.old
         && scopes::matches(quota, resource, old)
     {
-        for (name, before) in usage::of(resource, old, request.now) {
+        for (name, before) in used_by(resource, old, request.now) {
             if let Some(now) = delta.get_mut(&name) {
                 *now -= before;
             }
@@ -116,7 +149,7 @@ fn used(
     let mut total = Resources::new();
     for object in live.iter().map(|object| &**object).chain(coming) {
         if scopes::matches(quota, resource, object) {
-            add(&mut total, &usage::of(resource, object, request.now));
+            add(&mut total, &used_by(resource, object, request.now));
         }
     }
     total

@@ -3,22 +3,20 @@
 
 use std::collections::BTreeMap;
 
-use pilothouse_api::quantity::Quantity;
 use serde_json::Value;
 
-use super::object::items;
-use crate::text;
+use crate::quantity::Quantity;
 
 /// By resource name.
-pub(super) type Resources = BTreeMap<String, Quantity>;
+pub type Resources = BTreeMap<String, Quantity>;
 
 /// The quantities of a JSON map; what cannot be read is left out, validation has refused it.
-pub(super) fn quantities(map: Option<&Value>) -> Resources {
+pub fn quantities(map: Option<&Value>) -> Resources {
     let entries = map.and_then(Value::as_object).into_iter().flatten();
     entries.filter_map(|(name, value)| Some((name.clone(), quantity(value)?))).collect()
 }
 
-pub(super) fn quantity(value: &Value) -> Option<Quantity> {
+pub fn quantity(value: &Value) -> Option<Quantity> {
     match value {
         Value::String(text) => Quantity::parse(text).ok(),
         Value::Number(number) => Quantity::parse(&number.to_string()).ok(),
@@ -26,10 +24,14 @@ pub(super) fn quantity(value: &Value) -> Option<Quantity> {
     }
 }
 
-pub(super) fn add(to: &mut Resources, more: &Resources) {
+pub fn add(to: &mut Resources, more: &Resources) {
     for (name, quantity) in more {
         *to.entry(name.clone()).or_default() += *quantity;
     }
+}
+
+fn items<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
 fn raise(to: &mut Resources, other: &Resources) {
@@ -41,7 +43,7 @@ fn raise(to: &mut Resources, other: &Resources) {
 
 /// `which` is `requests` or `limits`: the containers together, or the largest moment of starting up (an init
 /// container with the sidecars before it) if that is more; then what the pod sets for itself as a whole.
-pub(super) fn of_containers(spec: &Value, which: &str) -> Resources {
+pub fn of_containers(spec: &Value, which: &str) -> Resources {
     let of = |container: &Value| quantities(container.pointer(&format!("/resources/{which}")));
     let mut total = Resources::new();
     for container in items(spec, "/containers") {
@@ -50,7 +52,7 @@ pub(super) fn of_containers(spec: &Value, which: &str) -> Resources {
     let (mut sidecars, mut starting) = (Resources::new(), Resources::new());
     for container in items(spec, "/initContainers") {
         let own = of(container);
-        if text(container, "/restartPolicy") == "Always" {
+        if container.get("restartPolicy").is_some_and(|policy| policy == "Always") {
             add(&mut total, &own);
             add(&mut sidecars, &own);
             raise(&mut starting, &sidecars);
@@ -68,7 +70,7 @@ pub(super) fn of_containers(spec: &Value, which: &str) -> Resources {
 }
 
 /// With the overhead of the runtime class; limits only get it where there is a limit.
-pub(super) fn of_pod(spec: &Value, which: &str) -> Resources {
+pub fn of_pod(spec: &Value, which: &str) -> Resources {
     let mut total = of_containers(spec, which);
     for (name, quantity) in quantities(spec.get("overhead")) {
         match total.get_mut(&name) {
@@ -83,11 +85,11 @@ pub(super) fn of_pod(spec: &Value, which: &str) -> Resources {
 }
 
 /// A resource of Kubernetes itself: without a domain, or in one of Kubernetes' own.
-pub(super) fn is_native(name: &str) -> bool {
+pub fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
 
 /// A device or other countable thing that nodes advertise.
-pub(super) fn is_extended(name: &str) -> bool {
+pub fn is_extended(name: &str) -> bool {
     !is_native(name) && !name.starts_with("requests.")
 }

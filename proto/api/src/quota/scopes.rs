@@ -2,11 +2,10 @@
 
 use serde_json::Value;
 
-use super::super::object::{all_containers, items};
-use crate::text;
+use super::{items, text};
 
 /// Without scopes a quota covers everything; scopes are about pods (and one about claims), all of them must hold.
-pub(super) fn matches(quota: &Value, resource: &str, object: &Value) -> bool {
+pub fn matches(quota: &Value, resource: &str, object: &Value) -> bool {
     let plain = items(quota, "/spec/scopes").filter_map(Value::as_str);
     let all_plain = plain.into_iter().all(|scope| holds(scope, "Exists", &[], resource, object));
     let mut expressions = items(quota, "/spec/scopeSelector/matchExpressions");
@@ -59,7 +58,9 @@ fn is_best_effort(spec: &Value) -> bool {
             .any(|(name, amount)| matches!(name.as_str(), "cpu" | "memory") && !matches!(amount.as_str(), Some("0")))
     };
     let asks = |of: &Value| sets(of, "requests") || sets(of, "limits");
-    !asks(spec) && !all_containers(spec).any(asks)
+    let mut containers =
+        ["/initContainers", "/containers", "/ephemeralContainers"].into_iter().flat_map(|l| items(spec, l));
+    !asks(spec) && !containers.any(asks)
 }
 
 fn crosses_namespaces(spec: &Value) -> bool {

@@ -1,13 +1,10 @@
 //! How much of what an object uses.
 
-use jiff::Timestamp;
-use pilothouse_api::quantity::Quantity;
 use serde_json::Value;
 
-use super::super::object::{annotation, items};
-use super::super::pod_resources::{Resources, is_native, of_pod, quantities};
-use super::super::{Operation, Request};
-use crate::text;
+use super::{items, text};
+use crate::quantity::Quantity;
+use crate::resources::{Resources, is_native, of_pod, quantities};
 
 /// Resources that may also be counted by their bare name.
 const BARE: &[&str] = &[
@@ -19,29 +16,11 @@ const BARE: &[&str] = &[
     "secrets",
     "services",
 ];
+/// A class's part of a quota: `gold.storageclass.storage.k8s.io/requests.storage`.
 const CLASS_SUFFIX: &str = ".storageclass.storage.k8s.io/";
 
-/// The requests that are measured: creations, and updates where the amount can grow.
-pub(super) fn counts(resource: &str, request: &Request) -> bool {
-    match (request.operation, request.subresource.as_str()) {
-        (Operation::Create, "") => resource != "events" && resource != "events.events.k8s.io",
-        (Operation::Update, "") => match resource {
-            "persistentvolumeclaims" | "services" => true,
-            // With the deadline a pod changes from one scope to the other.
-            "pods" => deadline(request.object.as_ref()) != deadline(request.old.as_deref()),
-            _ => false,
-        },
-        (Operation::Update, "resize") => resource == "pods",
-        _ => false,
-    }
-}
-
-fn deadline(pod: Option<&Value>) -> bool {
-    pod.is_some_and(|pod| pod.pointer("/spec/activeDeadlineSeconds").is_some_and(|value| !value.is_null()))
-}
-
 /// Whether a quota's resource name is about objects of this resource.
-pub(super) fn concerns(resource: &str, name: &str) -> bool {
+pub fn concerns(resource: &str, name: &str) -> bool {
     if name == format!("count/{resource}") || (name == resource && BARE.contains(&name)) {
         return true;
     }
@@ -58,14 +37,17 @@ pub(super) fn concerns(resource: &str, name: &str) -> bool {
     }
 }
 
-pub(super) fn of(resource: &str, object: &Value, now: Timestamp) -> Resources {
+/// What an object of `resource` (`pods`, `deployments.apps`) uses, by the quota's names for it. `over`: it is a pod past
+/// the end of its grace period, which holds nothing any more though it is still there.
+pub fn of(resource: &str, object: &Value, over: bool) -> Resources {
     let mut used = Resources::new();
     let mut set = |name: String, amount: Quantity| {
         used.insert(name, amount);
     };
     set(format!("count/{resource}"), whole(1));
     match resource {
-        "pods" => pod(object, now, &mut set),
+        "pods" if over || is_finished(object) => {}
+        "pods" => pod(object, &mut set),
         "services" => {
             set("services".into(), whole(1));
             service(object, &mut set);
@@ -85,23 +67,11 @@ fn whole(count: i64) -> Quantity {
     Quantity::parse(&count.to_string()).unwrap_or_default()
 }
 
-/// Finished, or past the end of its grace period: it holds nothing any more.
-fn is_over(pod: &Value, now: Timestamp) -> bool {
-    if matches!(text(pod, "/status/phase"), "Failed" | "Succeeded") {
-        return true;
-    }
-    let grace = pod.pointer("/metadata/deletionGracePeriodSeconds").and_then(Value::as_i64);
-    let deleted = text(pod, "/metadata/deletionTimestamp").parse::<Timestamp>();
-    match (deleted, grace) {
-        (Ok(at), Some(grace)) => now.as_second() > at.as_second().saturating_add(grace),
-        _ => false,
-    }
+fn is_finished(pod: &Value) -> bool {
+    matches!(text(pod, "/status/phase"), "Failed" | "Succeeded")
 }
 
-fn pod(pod: &Value, now: Timestamp, set: &mut impl FnMut(String, Quantity)) {
-    if is_over(pod, now) {
-        return;
-    }
+fn pod(pod: &Value, set: &mut impl FnMut(String, Quantity)) {
     set("pods".into(), whole(1));
     let spec = pod.get("spec").unwrap_or(&Value::Null);
     for (name, amount) in of_pod(spec, "requests") {
@@ -144,8 +114,8 @@ fn service(service: &Value, set: &mut impl FnMut(String, Quantity)) {
 }
 
 fn claim(claim: &Value, set: &mut impl FnMut(String, Quantity)) {
-    let class = annotation(claim, "volume.beta.kubernetes.io/storage-class")
-        .unwrap_or_else(|| text(claim, "/spec/storageClassName"));
+    let old = claim.pointer("/metadata/annotations").and_then(|all| all.get("volume.beta.kubernetes.io/storage-class"));
+    let class = old.and_then(Value::as_str).unwrap_or_else(|| text(claim, "/spec/storageClassName"));
     if !class.is_empty() {
         set(format!("{class}{CLASS_SUFFIX}persistentvolumeclaims"), whole(1));
     }
