@@ -5,12 +5,14 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::certificates::v1::CertificateSigningRequest;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{
-    ConfigMap, Endpoints, Namespace, Node, PersistentVolumeClaim, Pod, ReplicationController, ResourceQuota, Secret,
-    Service, ServiceAccount,
+    ConfigMap, Endpoints, Namespace, Node, PersistentVolume, PersistentVolumeClaim, Pod, ReplicationController,
+    ResourceQuota, Secret, Service, ServiceAccount,
 };
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
+use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttributesClass};
 use kube::runtime::watcher::Config;
 use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
@@ -60,11 +62,13 @@ caches! {
     deployments: Deployment,
     endpoint_slices: EndpointSlice,
     endpoints: Endpoints,
+    ip_addresses: IPAddress,
     jobs: Job,
     namespaces: Namespace,
     node_leases: Lease [node_leases, Config::default()],
     nodes: Node,
     persistent_volume_claims: PersistentVolumeClaim,
+    persistent_volumes: PersistentVolume,
     pod_disruption_budgets: PodDisruptionBudget,
     pods: Pod,
     replica_sets: ReplicaSet,
@@ -72,8 +76,11 @@ caches! {
     resource_quotas: ResourceQuota,
     root_ca_config_maps: ConfigMap [Api::all, Config::default().fields("metadata.name=kube-root-ca.crt")],
     service_accounts: ServiceAccount,
+    service_cidrs: ServiceCIDR,
     services: Service,
     stateful_sets: StatefulSet,
+    storage_classes: StorageClass,
+    volume_attributes_classes: VolumeAttributesClass,
 }
 
 impl Default for Caches {
@@ -90,11 +97,13 @@ impl Default for Caches {
                 s.metadata.labels.as_ref()?.get("kubernetes.io/service-name").map(String::as_str)
             })),
             endpoints: Store::default(),
+            ip_addresses: Store::default(),
             jobs: Store::default(),
             namespaces: Store::default(),
             node_leases: Store::default(),
             nodes: Store::default(),
             persistent_volume_claims: Store::default(),
+            persistent_volumes: Store::default(),
             pod_disruption_budgets: Store::default(),
             pods: Store::indexed(Some(|p| p.spec.as_ref()?.node_name.as_deref())),
             replica_sets: Store::default(),
@@ -102,8 +111,11 @@ impl Default for Caches {
             resource_quotas: Store::default(),
             root_ca_config_maps: Store::default(),
             service_accounts: Store::default(),
+            service_cidrs: Store::default(),
             services: Store::default(),
             stateful_sets: Store::default(),
+            storage_classes: Store::default(),
+            volume_attributes_classes: Store::default(),
         }
     }
 }

@@ -9,8 +9,11 @@ mod cache;
 mod caches;
 mod certificates;
 mod cluster_role_aggregation;
+mod cron_job;
+mod daemon_set;
 mod deployment;
 mod discovery;
+mod disruption;
 mod endpoint_slice;
 mod endpoints;
 mod error;
@@ -18,6 +21,7 @@ pub mod events;
 mod expectations;
 pub mod follow;
 mod garbage_collector;
+mod history;
 mod int_or_percent;
 mod job;
 mod key;
@@ -28,18 +32,23 @@ mod node_lifecycle;
 mod owner;
 mod pod_gc;
 mod pods;
+mod protection;
 mod queue;
 mod replica_set;
 mod replication;
 mod replication_controller;
+mod resource_quota;
 mod root_ca;
 mod run;
 mod selector;
 mod service_account;
+mod service_cidr;
+mod stateful_set;
 mod template_hash;
 #[cfg(test)]
 mod testing;
 mod ttl_after_finished;
+mod volume_binder;
 mod write;
 
 use std::sync::Arc;
@@ -52,7 +61,11 @@ pub use run::run;
 const ALL: &[Controller] = &[
     certificates::CONTROLLER,
     cluster_role_aggregation::CONTROLLER,
+    cron_job::CONTROLLER,
+    daemon_set::CONTROLLER,
     deployment::CONTROLLER,
+    disruption::CONTROLLER,
+    disruption::stale::CONTROLLER,
     endpoint_slice::CONTROLLER,
     endpoint_slice::mirror::CONTROLLER,
     endpoints::CONTROLLER,
@@ -62,11 +75,18 @@ const ALL: &[Controller] = &[
     node_ipam::CONTROLLER,
     node_lifecycle::CONTROLLER,
     pod_gc::CONTROLLER,
+    protection::attributes_classes::CONTROLLER,
+    protection::claims::CONTROLLER,
+    protection::volumes::CONTROLLER,
     replica_set::CONTROLLER,
     replication_controller::CONTROLLER,
+    resource_quota::CONTROLLER,
     root_ca::CONTROLLER,
     service_account::CONTROLLER,
+    service_cidr::CONTROLLER,
+    stateful_set::CONTROLLER,
     ttl_after_finished::CONTROLLER,
+    volume_binder::CONTROLLER,
 ];
 
 /// What a signer is asked to sign, already approved.

@@ -7,7 +7,7 @@
 //! - Only `get` and `update` are used: the built-in roles of most controllers allow no `patch`.
 
 use kube::Api;
-use kube::api::{GetParams, PostParams, Request};
+use kube::api::{GetParams, ListParams, PostParams, Request};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -57,21 +57,55 @@ fn apply(target: &mut Value, patch: &Value) {
 
 /// Writes the difference from `old` (as cached) to `new`; returns the object as written, none if nothing changed.
 pub async fn update<K: Cached + Serialize>(api: &Api<K>, old: &K, new: &K) -> Result<Option<K>> {
-    put(api, old, new, None).await
+    put(api, old, new, None, Read::Get).await
 }
 
 /// As [`update`], for the status; differences elsewhere are ignored by the API.
 pub async fn update_status<K: Cached + Serialize>(api: &Api<K>, old: &K, new: &K) -> Result<Option<K>> {
-    put(api, old, new, Some("status")).await
+    put(api, old, new, Some("status"), Read::Get).await
 }
 
-async fn put<K: Cached + Serialize>(api: &Api<K>, old: &K, new: &K, subresource: Option<&str>) -> Result<Option<K>> {
+/// As [`update_status`], for controllers whose role lists but does not get.
+pub async fn update_status_listed<K: Cached + Serialize>(api: &Api<K>, old: &K, new: &K) -> Result<Option<K>> {
+    put(api, old, new, Some("status"), Read::List).await
+}
+
+/// How the live object is read.
+#[derive(Clone, Copy)]
+enum Read {
+    Get,
+    List,
+}
+
+async fn read<K: Cached>(api: &Api<K>, name: &str, how: Read) -> Result<Value> {
+    let (requests, client) = (Request::new(api.resource_url()), api.clone().into_client());
+    match how {
+        Read::Get => Ok(client.request(requests.get(name, &GetParams::default()).map_err(build)?).await?),
+        Read::List => {
+            let only = ListParams::default().fields(&format!("metadata.name={name}"));
+            let mut list: Value = client.request(requests.list(&only).map_err(build)?).await?;
+            let first = list.pointer_mut("/items/0").map(Value::take);
+            let mut object = first.ok_or_else(|| Error::stale(format!("{} {name} is gone", K::kind(&()))))?;
+            // Items of a list do not say what they are.
+            object["apiVersion"] = K::api_version(&()).into();
+            object["kind"] = K::kind(&()).into();
+            Ok(object)
+        }
+    }
+}
+
+async fn put<K: Cached + Serialize>(
+    api: &Api<K>,
+    old: &K,
+    new: &K,
+    subresource: Option<&str>,
+    how: Read,
+) -> Result<Option<K>> {
     let value = |o: &K| serde_json::to_value(o).map_err(|e| Error::invalid(format!("cannot be written as JSON: {e}")));
     let Some(patch) = merge_patch(&value(old)?, &value(new)?) else { return Ok(None) };
     let name = old.meta().name.as_deref().unwrap_or_default();
     let (requests, client) = (Request::new(api.resource_url()), api.clone().into_client());
-    let get = requests.get(name, &GetParams::default()).map_err(build)?;
-    let mut live: Value = client.request(get).await?;
+    let mut live = read(api, name, how).await?;
     let known = |field: &str| live.pointer(&format!("/metadata/{field}")).and_then(Value::as_str);
     let meta = old.meta();
     if known("uid") != meta.uid.as_deref() || known("resourceVersion") != meta.resource_version.as_deref() {

@@ -23,6 +23,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use self::eviction::Fate;
+pub use self::eviction::tolerates;
 use crate::error::{Error, Next, Result, ignore_not_found};
 use crate::events::Type;
 use crate::key::Key;
