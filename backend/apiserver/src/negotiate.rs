@@ -94,13 +94,25 @@ pub fn accept(headers: &HeaderMap) -> Result<Wanted, Status> {
     if text.trim().is_empty() {
         return Ok(Wanted::JSON);
     }
-    let all = alternatives(text);
+    choose(&alternatives(text), |_| true)
+}
+
+/// As [`accept`], for answers that are not stored objects: without metadata they have no other shape than their own.
+pub fn accept_object(headers: &HeaderMap) -> Result<Wanted, Status> {
+    let text = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if text.is_empty() {
+        return Ok(Wanted::JSON);
+    }
+    choose(&alternatives(text), |wanted| wanted.shape == Shape::Object)
+}
+
+fn choose(all: &[Alternative<'_>], serves: impl Fn(&Wanted) -> bool) -> Result<Wanted, Status> {
     // Who reads JSON too gets JSON: it is what the store holds.
     let fallback = || {
         let protobuf = all.iter().any(|one| one.media == protobuf::MEDIA && one.parameter("as").is_empty());
         protobuf.then_some(Wanted { media: Media::Protobuf, shape: Shape::Object, pretty: false })
     };
-    all.iter().find_map(Alternative::wanted).or_else(fallback).ok_or_else(|| {
+    all.iter().filter_map(Alternative::wanted).find(serves).or_else(fallback).ok_or_else(|| {
         Status::not_acceptable(format!(
             "only the following media types are accepted: application/json, application/yaml, {}",
             protobuf::MEDIA

@@ -18,6 +18,7 @@ const ENDPOINTS: &str = "/api/v1/namespaces/default/endpoints";
 const SLICES: &str = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices";
 const LEASES: &str = "/apis/coordination.k8s.io/v1/namespaces/kube-system/leases";
 const NAME: &str = "kubernetes";
+const RANGES: &str = "/apis/networking.k8s.io/v1/servicecidrs";
 /// The label of the backends' leases.
 const LABEL: &str = "apiserver.pilothouse.io/identity";
 /// A backend that has not confirmed its address for so long is gone.
@@ -62,7 +63,23 @@ fn lease_name(address: &str) -> String {
     format!("apiserver-{}", address.replace([':', '.'], "-"))
 }
 
+/// The object that stands for the configured range of the Services' addresses.
+async fn range(api: &ApiServer) -> Result<(), Status> {
+    if absent_is_fine(send(api, Method::GET, &format!("{RANGES}/{NAME}"), None).await)?.is_some() {
+        return Ok(());
+    }
+    let object = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "ServiceCIDR", "metadata": {"name": NAME},
+        "spec": {"cidrs": [api.0.config.service_cidr.to_string()]},
+    });
+    match send(api, Method::POST, RANGES, Some(&object)).await {
+        Err(status) if status.code != 409 => Err(status),
+        _ => Ok(()),
+    }
+}
+
 async fn service(api: &ApiServer, target: u16) -> Result<(), Status> {
+    range(api).await?;
     let path = format!("{SERVICES}/{NAME}");
     if absent_is_fine(send(api, Method::GET, &path, None).await)?.is_some() {
         return Ok(());

@@ -82,6 +82,13 @@ async fn reviews() {
     let path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
     assert_eq!(jane.post(path, &may("list")).await.expect(201)["status"]["allowed"], false);
     assert_eq!(cluster.admin().post(path, &may("list")).await.expect(201)["status"]["allowed"], true);
+    // A review has no metadata: it can be no table, but who reads JSON too gets JSON.
+    let table = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    for (accept, status) in [(table, 406), (&format!("{table},application/json"), 201)] {
+        let headers = [("accept", accept), ("content-type", "application/json")];
+        let answer = jane.send("POST", path, &headers, may("list").to_string()).await;
+        assert_eq!(answer.status, status, "{accept}: {}", answer.text());
+    }
     let of_jane = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview",
         "spec": {"user": "jane", "nonResourceAttributes": {"verb": "get", "path": "/version"}}});
     let path = "/apis/authorization.k8s.io/v1/subjectaccessreviews";

@@ -19,6 +19,8 @@ async fn addresses() {
     let admin = cluster.admin();
     let kubernetes = admin.get(&format!("{ALL}/kubernetes")).await.expect(200);
     assert_eq!(kubernetes["spec"]["clusterIP"], "10.96.0.1");
+    let range = admin.get("/apis/networking.k8s.io/v1/servicecidrs/kubernetes").await.expect(200);
+    assert_eq!(range["spec"]["cidrs"], json!(["10.96.0.0/16"]));
     let made = admin.create(ALL, &service("web", "ClusterIP")).await;
     let ip = made["spec"]["clusterIP"].as_str().unwrap().to_owned();
     assert!(ip.starts_with("10.96."), "{ip}");

@@ -1,6 +1,6 @@
 //! scale, binding, eviction, log and the streams.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{TestCluster, deployment, pod};
 
@@ -76,6 +76,47 @@ async fn evictions_ask_the_budget() {
     assert_eq!(codes, [201, 429], "one disruption is allowed, not two");
     let spent = admin.get(&format!("{budgets}/pdb")).await.json();
     assert_eq!(spent["status"]["disruptionsAllowed"], 0);
+    // The one that went says why; pods on a node go when the node has let them.
+    let pods = admin.get(all).await.json();
+    let evicted = |pod: &Value| {
+        let conditions = pod["status"]["conditions"].as_array().into_iter().flatten();
+        conditions.into_iter().any(|c| c["type"] == "DisruptionTarget" && c["reason"] == "EvictionByEvictionAPI")
+    };
+    let items = pods["items"].as_array().expect("pods");
+    for pod in items {
+        assert_eq!(evicted(pod), pod["metadata"].get("deletionTimestamp").is_some(), "{pod}");
+    }
+    assert_eq!(items.iter().filter(|pod| evicted(pod)).count(), 1);
+}
+
+#[tokio::test]
+async fn pods_that_are_not_ready_go_as_the_policy_says() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    cluster.namespace("pods").await;
+    let all = "/api/v1/namespaces/pods/pods";
+    let budgets = "/apis/policy/v1/namespaces/pods/poddisruptionbudgets";
+    for (name, policy, healthy, expect) in [
+        ("strict", "IfHealthyBudget", 0, 429),
+        ("enough", "IfHealthyBudget", 1, 201),
+        ("always", "AlwaysAllow", 0, 201),
+    ] {
+        let mut object = pod(name);
+        object["metadata"]["labels"] = json!({"app": name});
+        object["spec"]["nodeName"] = json!("n1");
+        let mut running = admin.create(all, &object).await;
+        running["status"]["phase"] = json!("Running");
+        admin.put(&format!("{all}/{name}/status"), &running).await.expect(200);
+        let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": name},
+            "spec": {"minAvailable": 1, "unhealthyPodEvictionPolicy": policy, "selector": {"matchLabels": {"app": name}}}});
+        let mut budget = admin.create(budgets, &budget).await;
+        budget["status"] = json!({"observedGeneration": 1, "disruptionsAllowed": 0, "currentHealthy": healthy,
+                                  "desiredHealthy": 1, "expectedPods": 1});
+        admin.put(&format!("{budgets}/{name}/status"), &budget).await.expect(200);
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}});
+        let answer = admin.post(&format!("{all}/{name}/eviction"), &eviction).await;
+        assert_eq!(answer.status, expect, "{name}: {}", answer.text());
+    }
 }
 
 #[tokio::test]
