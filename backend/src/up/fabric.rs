@@ -1,17 +1,21 @@
 //! The network that joins this machine and its nodes: a bridge here, a veth pair to each node.
 //!
 //! Invariants: everything made here carries the cluster's tag (bridge `ph-TAG`, `phv-TAG-N`, table `pilothouse-TAG`), so
-//! clusters of different data directories do not meet, and `remove` takes all of it away; the machine's forwarding
-//! setting is put back.
+//! clusters of different data directories do not meet, and `remove` takes all of it away; only what comes in by a
+//! cluster's own bridge is touched by its rules, as pods of several clusters have the same addresses; the machine's
+//! forwarding setting is put back by the last cluster.
 
 use std::fs;
 use std::net::Ipv4Addr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
 const FORWARD: &str = "/proc/sys/net/ipv4/ip_forward";
+const BRIDGES: &str = "ph-";
+/// The mark of packets that leave with this machine's address.
+const LEAVES: u32 = 0x2000;
 /// Nodes on one machine; the fabric's addresses .11 to .210 are theirs.
 pub const MAX_NODES: u8 = 200;
 
@@ -81,7 +85,7 @@ impl Fabric {
     }
 
     fn bridge(&self) -> String {
-        format!("ph-{}", self.tag)
+        format!("{BRIDGES}{}", self.tag)
     }
 
     fn interface(&self, index: u8) -> String {
@@ -94,13 +98,13 @@ impl Fabric {
 
     /// The bridge, its address, forwarding, and the nodes' way out. `run_dir` keeps what `remove` puts back.
     pub fn ensure(&self, run_dir: &Path, pod_cidr: &str, service_cidr: &str) -> Result<()> {
-        let (bridge, gateway, network) = (self.bridge(), self.gateway(), format!("{}/24", self.address(0)));
+        let (bridge, gateway) = (self.bridge(), self.gateway());
         if !exists(&bridge) {
             ip(&format!("link add {bridge} type bridge"))?;
             ip(&format!("addr add {gateway}/24 dev {bridge}"))?;
         }
         ip(&format!("link set {bridge} up"))?;
-        let saved = run_dir.join("ip_forward");
+        let saved = saved_setting(run_dir);
         if !saved.exists() {
             fs::write(&saved, fs::read_to_string(FORWARD)?)?;
         }
@@ -109,8 +113,11 @@ impl Fabric {
         nft(&format!(
             "table ip {table} {{}}\ndelete table ip {table}\n\
              table ip {table} {{\n\
+               chain forward {{ type filter hook forward priority filter; policy accept;\n\
+                 iifname \"{bridge}\" oifname != \"{bridge}\" meta mark set meta mark or {LEAVES:#x}\n\
+               }}\n\
                chain postrouting {{ type nat hook postrouting priority srcnat; policy accept;\n\
-                 ip saddr {{ {network}, {pod_cidr} }} oifname != \"{bridge}\" masquerade\n\
+                 meta mark & {LEAVES:#x} == {LEAVES:#x} masquerade\n\
                }}\n\
              }}\n"
         ))?;
@@ -157,12 +164,24 @@ impl Fabric {
         if exists(&self.bridge()) {
             ip(&format!("link del {}", self.bridge()))?;
         }
-        let saved = run_dir.join("ip_forward");
-        if let Ok(former) = fs::read_to_string(&saved) {
-            nft(&format!("table ip {0} {{}}\ndelete table ip {0}\n", self.table()))?;
+        nft(&format!("table ip {0} {{}}\ndelete table ip {0}\n", self.table()))?;
+        let saved = saved_setting(run_dir);
+        if let Ok(former) = fs::read_to_string(&saved)
+            && !any_bridge()?
+        {
             fs::write(FORWARD, former)?;
             fs::remove_file(saved)?;
         }
         Ok(())
     }
+}
+
+/// Where the first cluster of the machine keeps what the last one puts back.
+fn saved_setting(run_dir: &Path) -> PathBuf {
+    run_dir.parent().unwrap_or(run_dir).join("ip_forward")
+}
+
+fn any_bridge() -> Result<bool> {
+    let mut interfaces = fs::read_dir("/sys/class/net")?.flatten();
+    Ok(interfaces.any(|interface| interface.file_name().to_string_lossy().starts_with(BRIDGES)))
 }
