@@ -175,7 +175,9 @@ impl Zone {
                     return reply;
                 }
                 Answer::Found(all) => {
-                    let fitting: Vec<&Data> = all.iter().filter(|data| Self::matches(data, kind)).collect();
+                    let mut fitting: Vec<&Data> = all.iter().filter(|data| Self::matches(data, kind)).collect();
+                    // Most clients take the first: each shall get another.
+                    fitting.sort_by_cached_key(|_| rand::random::<u32>());
                     reply.answers.extend(fitting.iter().filter_map(|data| Self::record(&owner, data)));
                     match (fitting.first(), kind) {
                         (Some(Data::Cname(target)), RecordType::A | RecordType::AAAA) => {

@@ -20,6 +20,8 @@ fn conflist(pod_cidr: Ipv4Net, data_dir: &Path) -> Value {
             "type": "bridge",
             "bridge": BRIDGE,
             "isGateway": true,
+            // A node that joined anew may have got another range.
+            "forceAddress": true,
             "hairpinMode": true,
             "ipMasq": false,
             "mtu": 1500,

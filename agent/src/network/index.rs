@@ -72,6 +72,14 @@ pub struct Service {
     pub foreign_proxy: bool,
 }
 
+impl Service {
+    /// Whether it is reached from outside the cluster: by node ports or external addresses.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        !self.external_ips.is_empty() || self.ports.iter().any(|port| port.node_port.is_some())
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub address: Ipv4Addr,

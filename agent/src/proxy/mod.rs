@@ -2,8 +2,9 @@
 //!
 //! Invariants: the table is programmed only from a whole picture (both watches listed), so a restart of the agent or
 //! of the backend never takes a working Service away; changes are programmed by increments, and whatever fails is
-//! followed by a programming of the whole.
+//! followed by a programming of the whole; a UDP flow never outlives its endpoint.
 
+pub mod conntrack;
 pub mod nftables;
 pub mod rules;
 
@@ -32,6 +33,26 @@ async fn table_exists() -> bool {
     list.is_ok_and(|output| output.status.success())
 }
 
+async fn program(former: Option<&Model>, model: &Model) -> std::io::Result<()> {
+    let script = match former {
+        Some(former) => nftables::difference(former, model),
+        None => nftables::whole(model),
+    };
+    if !script.is_empty() {
+        nftables::apply(&script).await?;
+    }
+    if former.is_none() {
+        info!(elements = model.elements.len(), "services programmed");
+    }
+    if former.is_none_or(|former| former.udp != model.udp)
+        && let Err(error) = conntrack::forget_stale(model).await
+    {
+        // The table is right: nothing is gained by programming it again.
+        warn!(%error, "flows to endpoints that are gone were not forgotten");
+    }
+    Ok(())
+}
+
 pub async fn run(context: &Context, services: Arc<Services>, networks: Arc<PodNetworks>, shutdown: CancellationToken) {
     let (mut changed, mut host_ports) = (services.version.subscribe(), context.host_ports.version.subscribe());
     changed.mark_changed();
@@ -44,18 +65,9 @@ pub async fn run(context: &Context, services: Arc<Services>, networks: Arc<PodNe
                 let node = Node { cluster_dns: context.cluster_dns, pod_networks: &networks, host_ports: &ports };
                 Model::new(&services.state.read(), &node)
             };
-            let script = match &programmed {
-                Some(former) => nftables::difference(former, &model),
-                None => nftables::whole(&model),
-            };
-            if !script.is_empty() {
-                match nftables::apply(&script).await {
-                    Ok(()) => {
-                        if programmed.is_none() {
-                            info!(elements = model.elements.len(), "services programmed");
-                        }
-                        programmed = Some(model);
-                    }
+            if programmed.as_ref() != Some(&model) {
+                match program(programmed.as_ref(), &model).await {
+                    Ok(()) => programmed = Some(model),
                     Err(error) => {
                         warn!(%error, "services were not programmed");
                         (programmed, wait) = (None, RETRY);

@@ -22,8 +22,8 @@ table ip pilothouse {{
   map external-ips {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
   map node-ports {{ type inet_proto . inet_service : verdict; }}
   map host-ports {{ type inet_proto . inet_service : verdict; }}
-  set no-endpoint-ips {{ type ipv4_addr . inet_proto . inet_service; }}
-  set no-endpoint-node-ports {{ type inet_proto . inet_service; }}
+  map no-endpoint-ips {{ type ipv4_addr . inet_proto . inet_service : verdict; }}
+  map no-endpoint-node-ports {{ type inet_proto . inet_service : verdict; }}
   set pod-networks {{ type ipv4_addr; flags interval; }}
   set cluster-ips {{ type ipv4_addr . inet_proto . inet_service; }}
   set hairpin {{ type ipv4_addr . ipv4_addr; }}
@@ -34,9 +34,10 @@ table ip pilothouse {{
     fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto . th dport vmap @host-ports
     fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto . th dport vmap @node-ports
   }}
+  chain refused {{ reject; }}
   chain refuse {{
-    ip daddr . meta l4proto . th dport @no-endpoint-ips reject
-    fib daddr type local meta l4proto . th dport @no-endpoint-node-ports reject
+    ip daddr . meta l4proto . th dport vmap @no-endpoint-ips
+    fib daddr type local meta l4proto . th dport vmap @no-endpoint-node-ports
   }}
   chain prerouting {{ type nat hook prerouting priority dstnat; policy accept; jump services; }}
   chain output {{ type nat hook output priority -100; policy accept; jump services; }}
@@ -167,6 +168,10 @@ mod tests {
             ],
         );
         full.chains.insert("masq-svc-1".into(), vec!["meta mark set meta mark or 0x4000".into(), "goto svc-1".into()]);
+        full.chains.insert(
+            "ext-1".into(),
+            vec!["iifname cni0 goto svc-1".into(), "fib saddr type local goto masq-svc-1".into(), "goto svc-1".into()],
+        );
         full.affinity.insert("aff-1".into(), 10_800);
         full.chains.insert(
             "ep-1".into(),
@@ -183,10 +188,10 @@ mod tests {
             ("service-ips", "10.96.0.1 . tcp . 443", "goto svc-1"),
             ("service-ips", "10.96.0.2 . udp . 53", "goto svc-2"),
             ("external-ips", "192.0.2.9 . tcp . 80", "goto masq-svc-1"),
-            ("node-ports", "tcp . 30080", "goto masq-svc-1"),
+            ("node-ports", "tcp . 30080", "goto ext-1"),
             ("host-ports", "tcp . 8080", "goto svc-1"),
-            ("no-endpoint-ips", "10.96.0.9 . tcp . 80", ""),
-            ("no-endpoint-node-ports", "tcp . 30081", ""),
+            ("no-endpoint-ips", "10.96.0.9 . tcp . 80", "goto refused"),
+            ("no-endpoint-node-ports", "tcp . 30081", "drop"),
             ("pod-networks", "10.244.0.0/24", ""),
             ("hairpin", "10.244.0.2 . 10.244.0.2", ""),
             ("cluster-ips", "10.96.0.1 . tcp . 443", ""),

@@ -7,13 +7,14 @@
 //!
 //! Invariant: equal input gives equal output, so the difference of two models is the whole change to be made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
 
-use crate::network::index::{Endpoint, HostPort, Name, Port, Service, State};
+use crate::network::cni::BRIDGE;
+use crate::network::index::{Endpoint, HostPort, Name, Port, Protocol, Service, State};
 
 /// The mark of packets that leave with the node's address (Kubernetes' own bit).
 pub const MASQUERADE_MARK: u32 = 0x4000;
@@ -27,6 +28,16 @@ pub struct Model {
     pub affinity: BTreeMap<String, u32>,
     /// (map or set, key) → value; empty for sets.
     pub elements: BTreeMap<(&'static str, String), String>,
+    /// Where UDP flows to a Service or host port may go: others have to be forgotten by the kernel.
+    pub udp: BTreeMap<Front, BTreeSet<(Ipv4Addr, u16)>>,
+}
+
+/// What a client sends to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Front {
+    Address(Ipv4Addr, u16),
+    /// On any address of the node.
+    Port(u16),
 }
 
 /// What is known besides the Services.
@@ -90,32 +101,75 @@ impl Model {
         let all = endpoints(state, name, port);
         let id = hash(&[&name.0, &name.1, &port.name, port.protocol.as_str(), &port.port.to_string()]);
         let protocol = port.protocol.as_str();
-        let internal = self.target(&format!("svc-{id:016x}"), service, &chosen(&all, service, service.internal_local));
-        let external = if service.external_local == service.internal_local {
-            internal.clone()
+        let cluster = self.target(&format!("svc-{id:016x}"), service, &chosen(&all, service, false));
+        let local = if service.internal_local || (service.external_local && service.is_external()) {
+            self.target(&format!("loc-{id:016x}"), service, &chosen(&all, service, true))
         } else {
-            self.target(&format!("ext-{id:016x}"), service, &chosen(&all, service, service.external_local))
+            None
         };
-        let outside = if service.external_local { &external } else { &self.masqueraded(&external) };
+        // Who has no endpoint here, but some elsewhere, is not refused: its packets vanish, as upstream's do.
+        let otherwise = if cluster.is_some() { "drop" } else { "goto refused" };
+        let mut fronts = Vec::new();
         if let Some(ip) = service.cluster_ip {
             let key = format!("{ip} . {protocol} . {}", port.port);
             self.elements.insert(("cluster-ips", key.clone()), String::new());
-            self.expose("service-ips", "no-endpoint-ips", key, &internal);
+            let chain = if service.internal_local { &local } else { &cluster };
+            self.expose("service-ips", "no-endpoint-ips", key, chain, otherwise);
+            fronts.push(Front::Address(ip, port.port));
         }
-        let outside = outside.clone();
-        for ip in &service.external_ips {
-            self.expose("external-ips", "no-endpoint-ips", format!("{ip} . {protocol} . {}", port.port), &outside);
+        if service.is_external() {
+            let outside = if service.external_local {
+                self.kept_local(&format!("ext-{id:016x}"), &cluster, &local)
+            } else {
+                self.masqueraded(&cluster)
+            };
+            let refused = local.is_none() || !service.external_local;
+            let mut expose = |map, nowhere, key: String| {
+                if let Some(chain) = &outside {
+                    self.elements.insert((map, key.clone()), format!("goto {chain}"));
+                }
+                if outside.is_none() || (service.external_local && refused) {
+                    self.elements.insert((nowhere, key), otherwise.to_owned());
+                }
+            };
+            for ip in &service.external_ips {
+                expose("external-ips", "no-endpoint-ips", format!("{ip} . {protocol} . {}", port.port));
+                fronts.push(Front::Address(*ip, port.port));
+            }
+            if let Some(node_port) = port.node_port {
+                expose("node-ports", "no-endpoint-node-ports", format!("{protocol} . {node_port}"));
+                fronts.push(Front::Port(node_port));
+            }
         }
-        if let Some(node_port) = port.node_port {
-            self.expose("node-ports", "no-endpoint-node-ports", format!("{protocol} . {node_port}"), &outside);
+        if port.protocol == Protocol::Udp {
+            let serving = all.iter().filter(|(endpoint, _)| endpoint.ready || endpoint.serving);
+            let targets: BTreeSet<_> = serving.map(|(endpoint, port)| (endpoint.address, *port)).collect();
+            self.udp.extend(fronts.into_iter().map(|front| (front, targets.clone())));
         }
     }
 
-    fn expose(&mut self, map: &'static str, refused: &'static str, key: String, chain: &Option<String>) {
+    fn expose(
+        &mut self,
+        map: &'static str,
+        refused: &'static str,
+        key: String,
+        chain: &Option<String>,
+        otherwise: &str,
+    ) {
         match chain {
             Some(chain) => self.elements.insert((map, key), format!("goto {chain}")),
-            None => self.elements.insert((refused, key), String::new()),
+            None => self.elements.insert((refused, key), otherwise.to_owned()),
         };
+    }
+
+    /// A chain for what comes from outside and must stay on this node: the node itself and its pods are not outside.
+    fn kept_local(&mut self, chain: &str, cluster: &Option<String>, local: &Option<String>) -> Option<String> {
+        let own = self.masqueraded(cluster)?;
+        let cluster = cluster.as_ref()?;
+        let mut rules = vec![format!("iifname {BRIDGE} goto {cluster}"), format!("fib saddr type local goto {own}")];
+        rules.extend(local.iter().map(|local| format!("goto {local}")));
+        self.chains.insert(chain.to_owned(), rules);
+        Some(chain.to_owned())
     }
 
     /// A chain in front of `chain` that marks what must leave with the node's address.
@@ -179,7 +233,12 @@ impl Model {
             vec![format!("meta l4proto {{ tcp, udp, sctp }} dnat ip to {}:{}", port.pod_ip, port.container_port)],
         );
         let protocol = port.protocol.as_str();
-        match port.host_ip.filter(|ip| !ip.is_unspecified()) {
+        let host_ip = port.host_ip.filter(|ip| !ip.is_unspecified());
+        if port.protocol == Protocol::Udp {
+            let front = host_ip.map_or(Front::Port(port.host_port), |ip| Front::Address(ip, port.host_port));
+            self.udp.entry(front).or_default().insert((port.pod_ip, port.container_port));
+        }
+        match host_ip {
             Some(ip) => self
                 .elements
                 .insert(("service-ips", format!("{ip} . {protocol} . {}", port.host_port)), format!("goto {chain}")),
@@ -209,7 +268,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::network::index::{Protocol, Slice};
+    use crate::network::index::Slice;
 
     fn endpoint(address: &str, ready: bool, local: bool) -> Endpoint {
         Endpoint { address: address.parse().unwrap(), hostname: None, local, ready, serving: ready, terminating: false }
@@ -284,14 +343,51 @@ mod tests {
     fn external_local_keeps_the_source_and_stays_on_the_node() {
         let service = Service { external_local: true, ..web() };
         let both = vec![endpoint("10.244.0.2", true, true), endpoint("10.244.1.2", true, false)];
-        let local = model(&state(service.clone(), both));
-        let verdict = &local.elements[&("node-ports", "tcp . 30080".to_owned())];
-        let chain = verdict.strip_prefix("goto ").unwrap();
-        assert!(chain.starts_with("ext-"), "{chain}");
-        assert!(local.chains[chain][0].ends_with("10.244.0.2:8080"));
-        let remote = model(&state(service, vec![endpoint("10.244.1.2", true, false)]));
-        assert_eq!(keys(&remote, "no-endpoint-node-ports"), ["tcp . 30080"]);
-        assert_eq!(keys(&remote, "service-ips").len(), 1);
+        let here = model(&state(service.clone(), both));
+        let verdict = &here.elements[&("node-ports", "tcp . 30080".to_owned())];
+        let rules = &here.chains[verdict.strip_prefix("goto ").unwrap()];
+        // The node's own and its pods' packets go anywhere, those of others to the endpoint here, unmarked.
+        assert!(rules[0].starts_with("iifname cni0 goto svc-"), "{rules:?}");
+        assert!(rules[1].starts_with("fib saddr type local goto masq-svc-"), "{rules:?}");
+        let local = &here.chains[rules[2].strip_prefix("goto ").unwrap()];
+        assert!(local[0].ends_with("10.244.0.2:8080"), "{local:?}");
+        assert!(keys(&here, "no-endpoint-node-ports").is_empty());
+
+        let elsewhere = model(&state(service.clone(), vec![endpoint("10.244.1.2", true, false)]));
+        assert_eq!(elsewhere.elements[&("no-endpoint-node-ports", "tcp . 30080".to_owned())], "drop");
+        assert_eq!(keys(&elsewhere, "node-ports").len(), 1);
+        assert_eq!(keys(&elsewhere, "service-ips").len(), 1);
+        let nowhere = model(&state(service, vec![]));
+        assert_eq!(nowhere.elements[&("no-endpoint-node-ports", "tcp . 30080".to_owned())], "goto refused");
+        assert!(keys(&nowhere, "node-ports").is_empty());
+    }
+
+    #[test]
+    fn internal_local_uses_only_what_is_here() {
+        let service = Service { internal_local: true, ..web() };
+        let both = vec![endpoint("10.244.0.2", true, true), endpoint("10.244.1.2", true, false)];
+        let here = model(&state(service.clone(), both));
+        let verdict = &here.elements[&("service-ips", "10.96.0.20 . tcp . 80".to_owned())];
+        assert!(here.chains[verdict.strip_prefix("goto ").unwrap()][0].ends_with("10.244.0.2:8080"));
+        // From outside it is reached as always.
+        let verdict = &here.elements[&("node-ports", "tcp . 30080".to_owned())];
+        assert!(verdict.starts_with("goto masq-svc-"), "{verdict}");
+        let elsewhere = model(&state(service, vec![endpoint("10.244.1.2", true, false)]));
+        assert_eq!(elsewhere.elements[&("no-endpoint-ips", "10.96.0.20 . tcp . 80".to_owned())], "drop");
+    }
+
+    #[test]
+    fn where_udp_may_go() {
+        let mut service = web();
+        service.ports[0].protocol = Protocol::Udp;
+        let mut state = state(service, vec![]);
+        let name: Name = ("default".into(), "web".into());
+        let endpoints = vec![endpoint("10.244.0.2", true, true), endpoint("10.244.1.2", false, false)];
+        let slice = Slice { service: name, ports: vec![(String::new(), Protocol::Udp, Some(53))], endpoints };
+        state.apply_slice(("default".into(), "web-1".into()), slice);
+        let targets = BTreeSet::from([("10.244.0.2".parse().unwrap(), 53)]);
+        let fronts = [Front::Address("10.96.0.20".parse().unwrap(), 80), Front::Port(30080)];
+        assert_eq!(model(&state).udp, fronts.map(|front| (front, targets.clone())).into());
     }
 
     #[test]
