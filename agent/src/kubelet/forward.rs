@@ -9,12 +9,16 @@ use std::time::Duration;
 use http::{Request, StatusCode, Uri};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
+use rustls_pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite, copy_bidirectional};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
 use super::{Answer, Refusal, refuse};
+use crate::tls;
 
 const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,8 +37,11 @@ pub async fn answer(scheme: &str, ip: &str, port: &str, mut request: Request<Inc
     if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
         return refuse(StatusCode::BAD_REQUEST, format!("address {address} is not allowed"));
     }
-    if scheme != "http" {
-        return refuse(StatusCode::NOT_IMPLEMENTED, format!("proxying to {scheme} is not supported, only to http"));
+    if !matches!(scheme, "http" | "https") {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            format!("invalid scheme {scheme:?}: only http and https are proxied to"),
+        );
     }
     let stream = match timeout(CONNECT_PATIENCE, TcpStream::connect((address, port))).await {
         Ok(Ok(stream)) => stream,
@@ -43,8 +50,11 @@ pub async fn answer(scheme: &str, ip: &str, port: &str, mut request: Request<Inc
     };
     let failed =
         |error: hyper::Error| Refusal(StatusCode::BAD_GATEWAY, format!("error trying to reach service: {error}"));
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-    tokio::spawn(connection.with_upgrades());
+    let mut sender = if scheme == "https" {
+        handshake(encrypt(address, stream).await?).await.map_err(failed)?
+    } else {
+        handshake(stream).await.map_err(failed)?
+    };
     let client = hyper::upgrade::on(&mut request);
     let target = rest(request.uri());
     *request.uri_mut() = target.parse().map_err(|_| Refusal(StatusCode::BAD_REQUEST, "malformed path".into()))?;
@@ -62,6 +72,23 @@ pub async fn answer(scheme: &str, ip: &str, port: &str, mut request: Request<Inc
         });
     }
     Ok(response.map(|body| body.map_err(std::io::Error::other).boxed()))
+}
+
+async fn encrypt(address: IpAddr, stream: TcpStream) -> Result<TlsStream<TcpStream>, Refusal> {
+    let failed = |error: String| Refusal(StatusCode::BAD_GATEWAY, format!("error trying to reach service: {error}"));
+    let connect = tls::trusting().map_err(failed)?.connect(ServerName::from(address), stream);
+    match timeout(CONNECT_PATIENCE, connect).await {
+        Ok(connected) => connected.map_err(|error| failed(error.to_string())),
+        Err(_) => refuse(StatusCode::GATEWAY_TIMEOUT, format!("{address} does not speak TLS in time")),
+    }
+}
+
+async fn handshake(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+) -> hyper::Result<SendRequest<Incoming>> {
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    tokio::spawn(connection.with_upgrades());
+    Ok(sender)
 }
 
 #[cfg(test)]

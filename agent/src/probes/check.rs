@@ -229,6 +229,55 @@ mod tests {
         assert!(matches!(tcp(&container(1), &action, "127.0.0.1", PATIENCE).await, Outcome::Failure(_)));
     }
 
+    /// A server of `grpc.health.v1.Health` that knows one service, `known`, in this state.
+    async fn health_server(status: u8) -> i32 {
+        use bytes::Bytes;
+        use http_body_util::{BodyExt, StreamBody};
+        use hyper::body::{Frame, Incoming};
+        use hyper_util::rt::{TokioExecutor, TokioIo};
+
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let answer = move |request: ::http::Request<Incoming>| async move {
+            assert_eq!(request.uri().path(), "/grpc.health.v1.Health/Check");
+            let asked = request.into_body().collect().await.unwrap().to_bytes();
+            let is_known = asked.windows(5).any(|name| name == b"known");
+            let mut frames = Vec::new();
+            let mut trailers = ::http::HeaderMap::new();
+            let code = if is_known { "0" } else { "5" };
+            if is_known {
+                frames.push(Ok::<_, std::io::Error>(Frame::data(Bytes::from(vec![0, 0, 0, 0, 2, 8, status]))));
+            }
+            trailers.insert("grpc-status", code.parse().unwrap());
+            frames.push(Ok(Frame::trailers(trailers)));
+            let body = StreamBody::new(futures::stream::iter(frames));
+            ::http::Response::builder().header("content-type", "application/grpc").body(body)
+        };
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let service = hyper::service::service_fn(answer);
+                let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                tokio::spawn(server.serve_connection(TokioIo::new(socket), service));
+            }
+        });
+        i32::from(port)
+    }
+
+    #[tokio::test]
+    async fn grpc_answers() {
+        let ask = async |status: u8, service: &str| {
+            let action = GRPCAction { port: health_server(status).await, service: Some(service.to_owned()) };
+            grpc(&action, "127.0.0.1", PATIENCE).await
+        };
+        assert_eq!(ask(1, "known").await, Outcome::Success);
+        let sick = "service unhealthy (responded with \"NOT_SERVING\")";
+        assert_eq!(ask(2, "known").await, Outcome::Failure(sick.to_owned()));
+        assert!(matches!(ask(1, "other").await, Outcome::Failure(text) if text.contains("rpc probe failed")));
+        let action = GRPCAction { port: 1, service: None };
+        let nobody = grpc(&action, "127.0.0.1", PATIENCE).await;
+        assert!(matches!(nobody, Outcome::Failure(text) if text.contains("failed to connect service")));
+    }
+
     #[test]
     fn ports_by_name() {
         let container = container(8080);

@@ -2,10 +2,12 @@
 
 mod binding;
 mod eviction;
+mod links;
 mod reviews;
 mod scale;
 mod streams;
 mod token;
+mod websocket;
 
 use std::sync::Arc;
 
@@ -41,7 +43,7 @@ pub async fn answer(
         ("binding", _) => binding::bind(server, call, kind, body).await,
         ("eviction", _) => eviction::evict(server, call, kind, body).await,
         ("token", _) => token::request(server, call, body).await,
-        ("log", _) => streams::log(server, call, kind).await,
+        ("log", _) => streams::log(server, call, kind, upgrade).await,
         ("exec" | "attach" | "portforward", _) => streams::connect(server, call, kind, upgrade).await,
         ("proxy", _) => streams::proxy(server, call, kind, body, upgrade).await,
         (_, "get") => read::get(server, call, kind).await,

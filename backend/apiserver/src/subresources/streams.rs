@@ -13,6 +13,7 @@ use pilothouse_api::Status;
 use pilothouse_kinds::Kind;
 use serde_json::Value;
 
+use super::{links, websocket};
 use crate::body::{self, Body};
 use crate::door::UpgradeSlot;
 use crate::registry::{create, read, render};
@@ -91,7 +92,7 @@ fn query(call: &Call, without: &[&str], with: &[(&str, &str)]) -> String {
     out.finish()
 }
 
-pub async fn log(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>) -> Answer {
+pub async fn log(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, upgrade: Option<UpgradeSlot>) -> Answer {
     let pod = pod(server, call, kind).await?;
     let container = container(&pod, call.query.text("container"))?;
     for number in ["tailLines", "sinceSeconds", "limitBytes"] {
@@ -119,7 +120,13 @@ pub async fn log(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>) -> Ans
     );
     let request = Request::get(path).header(HOST, "node").body(body::empty()).map_err(Status::internal)?;
     let response = to_node(server, &node(&pod)?, request, None).await?;
-    if response.status().is_success() { Ok(response) } else { Err(refused(response).await) }
+    if !response.status().is_success() {
+        return Err(refused(response).await);
+    }
+    match upgrade.filter(|_| websocket::is_wanted(&call.parts.headers)) {
+        Some(slot) => websocket::answer(&call.parts.headers, response.into_body(), &slot),
+        None => Ok(response),
+    }
 }
 
 /// What the agent refused, in the API's form: it answers with a line of text.
@@ -259,8 +266,16 @@ pub async fn proxy(
     if let Some(headers) = request.headers_mut() {
         forward(&call.parts.headers, headers, upgrade.is_some());
     }
+    let is_node = resource == "nodes";
+    let prefix = links::Prefix::new(&call.info.path, &call.info.rest, &call.parts.headers);
+    if let Some(headers) = request.headers_mut().filter(|_| !is_node) {
+        prefix.announce(&call.info.path, headers);
+        // Links can be found only in what is not compressed.
+        headers.remove(http::header::ACCEPT_ENCODING);
+    }
     let request = request.body(body).map_err(|error| Status::bad_request(error.to_string()))?;
-    to_node(server, &node, request, upgrade).await
+    let response = to_node(server, &node, request, upgrade).await?;
+    Ok(if is_node { response } else { links::rewrite(response, prefix) })
 }
 
 /// `[scheme:]name[:port]`.
@@ -335,8 +350,11 @@ async fn service_target(server: &Arc<Server>, call: &Call) -> Result<(String, St
         for endpoint in
             slice["endpoints"].as_array().into_iter().flatten().filter(|e| e["conditions"]["ready"] != false)
         {
-            if let (Some(ip), Some(node)) = (endpoint["addresses"][0].as_str(), endpoint["nodeName"].as_str()) {
-                targets.push((node.to_owned(), through_node(scheme, ip, number, &call.info.rest)));
+            // One that is no pod is reached from any node.
+            let node = endpoint["nodeName"].as_str().map(str::to_owned);
+            let node = node.or_else(|| server.tunnels.nodes().into_iter().next());
+            if let (Some(ip), Some(node)) = (endpoint["addresses"][0].as_str(), node) {
+                targets.push((node, through_node(scheme, ip, number, &call.info.rest)));
             }
         }
     }
