@@ -1,7 +1,8 @@
 //! Events about pods and the node, told to the API in the background.
 //!
 //! Invariants: telling never waits and never fails whoever tells; the same event again raises a count instead of making
-//! a new object; one noisy pod cannot flood the API (upstream's spam filter: 25 at once, then one in five minutes).
+//! a new object; one noisy pod cannot flood the API (upstream's spam filter: 25 at once, then one in five minutes), and
+//! what it repeats (a readiness probe that fails each second) does not silence what else happens to it.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -143,7 +144,7 @@ impl Events {
     /// Sends what is told until `shutdown`.
     pub async fn run(mut self, client: kube::Client, node: String, shutdown: CancellationToken) {
         let mut known: HashMap<Told, Known> = HashMap::new();
-        let mut buckets: HashMap<String, Bucket> = HashMap::new();
+        let mut buckets: HashMap<(String, String), Bucket> = HashMap::new();
         loop {
             let told = tokio::select! {
                 told = self.queue.recv() => told,
@@ -154,7 +155,8 @@ impl Events {
             if buckets.len() >= REMEMBERED {
                 buckets.retain(|_, bucket| now.duration_since(bucket.at) < REFILL);
             }
-            let bucket = buckets.entry(told.subject.uid.clone()).or_insert(Bucket { tokens: BURST, at: now });
+            let key = (told.subject.uid.clone(), told.reason.clone());
+            let bucket = buckets.entry(key).or_insert(Bucket { tokens: BURST, at: now });
             if !bucket.take(now) {
                 continue;
             }

@@ -132,7 +132,15 @@ async fn collect_images(
     let Some(sandbox) = context.runtime.sandbox_image().await? else { return Ok(()) };
     let found = context.runtime.list_images().await?;
     let now = Timestamp::now();
-    let used = images::in_use(containers);
+    let mut used = images::in_use(containers);
+    for pod in context.registry.all() {
+        let volumes = pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten());
+        for reference in volumes.filter_map(|volume| images::normalize(volume.image.as_ref()?.reference.as_deref()?)) {
+            if let Some(image) = context.runtime.image_status(&reference).await? {
+                *used.entry(image.id).or_default() += 1;
+            }
+        }
+    }
     unused_since.retain(|id, _| found.iter().any(|image| image.id == *id) && !used.contains_key(id));
     for image in found.iter().filter(|image| !used.contains_key(&image.id)) {
         unused_since.entry(image.id.clone()).or_insert(now);

@@ -9,6 +9,7 @@ mod config;
 pub mod cri;
 pub mod dns;
 pub mod events;
+mod eviction;
 mod gc;
 mod identity;
 pub mod kubelet;
@@ -19,6 +20,7 @@ pub mod objects;
 pub mod pods;
 pub mod probes;
 pub mod proxy;
+mod tls;
 pub mod volumes;
 
 use std::net::IpAddr;
@@ -106,6 +108,7 @@ async fn work(config: Config, runtime: Arc<dyn Runtime>, real: bool, shutdown: C
     tasks.spawn(node::keep_status(Arc::clone(&node), client.clone(), Arc::clone(&runtime), shutdown.clone()));
     tasks.spawn(Manager::new(Arc::clone(&context)).run(shutdown.clone()));
     tasks.spawn(gc::run(Arc::clone(&context), shutdown.clone()));
+    tasks.spawn(eviction::run(Arc::clone(&context), shutdown.clone()));
     if real {
         tasks.spawn(network::run(network_context(&config, &client, &context)?, shutdown.clone()));
         let (socket, relist, shutdown) = (config.cri_endpoint.clone(), Arc::clone(&context.relist), shutdown.clone());

@@ -83,12 +83,15 @@ pub fn tls(roots: &Arc<RootCertStore>, identity: Option<&Arc<Identity>>) -> Resu
 pub async fn join(config: &Config, roots: &Arc<RootCertStore>) -> Result<Arc<Identity>> {
     let store = Store::new(&config.data_dir);
     let identity = Arc::new(Identity::default());
-    if let Some(pair) = store.load()? {
-        if pair.belongs_to(&subject(&config.node_name)) && pair.not_after > Timestamp::now() {
+    match store.load() {
+        Ok(Some(pair)) if pair.belongs_to(&subject(&config.node_name)) && pair.not_after > Timestamp::now() => {
             identity.current.store(Some(pair.certified));
             return Ok(identity);
         }
-        warn!("the stored certificate has expired or is another node's; joining anew");
+        Ok(Some(_)) => warn!("the stored certificate has expired or is another node's; joining anew"),
+        Ok(None) => {}
+        Err(error) if config.bootstrap_token.is_none() => return Err(error),
+        Err(error) => warn!(error = format!("{error:#}"), "the stored certificate cannot be used; joining anew"),
     }
     let Some(token) = &config.bootstrap_token else {
         bail!(

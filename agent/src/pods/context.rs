@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::dns::{Resolver, parse_resolv_conf};
 use super::downward::Facts;
+use super::memory::Failure;
 use crate::cgroups::Cgroups;
 use crate::config::Config;
 use crate::cri::Runtime;
@@ -23,6 +24,10 @@ use crate::volumes::Mounter;
 #[derive(Default)]
 pub struct Registry {
     pods: Mutex<BTreeMap<String, Arc<Pod>>>,
+    /// What has its worker look at a pod now.
+    looks: Mutex<BTreeMap<String, Arc<Notify>>>,
+    /// Pods that the node itself ends, and why.
+    ends: Mutex<BTreeMap<String, Failure>>,
 }
 
 impl Registry {
@@ -34,6 +39,26 @@ impl Registry {
 
     pub fn remove(&self, uid: &str) {
         self.pods.lock().remove(uid);
+        self.looks.lock().remove(uid);
+        self.ends.lock().remove(uid);
+    }
+
+    pub fn watch(&self, uid: &str, look: &Arc<Notify>) {
+        self.looks.lock().insert(uid.to_owned(), Arc::clone(look));
+    }
+
+    /// Has a pod ended; false when that was said before.
+    pub fn end(&self, uid: &str, failure: Failure) -> bool {
+        let news = self.ends.lock().insert(uid.to_owned(), failure).is_none();
+        if let Some(look) = self.looks.lock().get(uid) {
+            look.notify_one();
+        }
+        news
+    }
+
+    #[must_use]
+    pub fn ended(&self, uid: &str) -> Option<Failure> {
+        self.ends.lock().get(uid).cloned()
     }
 
     #[must_use]

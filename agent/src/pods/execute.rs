@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod, PodSpec};
+use k8s_openapi::api::core::v1::{Container, LifecycleHandler, Pod, PodSpec, ResourceRequirements};
 use k8s_openapi::api::node::v1::RuntimeClass;
 use kube::Api;
 use pilothouse_cri::v1;
@@ -17,6 +17,7 @@ use super::context::Context;
 use super::cri_config::{self, ContainerParts, SandboxParts};
 use super::memory::Waiting;
 use super::plan::Why;
+use super::resize::Change;
 use super::{dns, env, images, resources};
 use crate::events::{Subject, Type};
 use crate::probes::check::{self, Outcome};
@@ -26,7 +27,6 @@ use crate::volumes::Volumes;
 const MIN_GRACE: Duration = Duration::from_secs(2);
 /// After a failed call to the runtime, before it is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
-const RESIZE_PAUSE: Duration = Duration::from_secs(30);
 /// How long a postStart hook's command may take; there is no field for it.
 const HOOK_PATIENCE: Duration = Duration::from_secs(3600);
 const HTTP_HOOK_PATIENCE: Duration = Duration::from_secs(30);
@@ -70,7 +70,17 @@ pub async fn prepare(context: &Context, pod: &Pod) -> Result<Volumes, Waiting> {
             tell("FailedCreatePodContainer", format!("unable to ensure pod container exists: {error}"))
         })?;
     }
-    context.mounter.prepare(pod, &context.facts(&[])).await.map_err(|error| tell("FailedMount", error.to_string()))
+    let failed_mount = |error: crate::volumes::Error| tell("FailedMount", error.to_string());
+    for volume in spec.volumes.iter().flatten() {
+        let Some(source) = &volume.image else { continue };
+        let config = sandbox_config(context, pod, spec, 0).map_err(|message| waiting("ContainerCreating", message))?;
+        let wanted = (source.reference.as_deref().unwrap_or_default(), source.pull_policy.as_deref());
+        let image = images::ensure(context, pod, spec, wanted, &Subject::pod(pod), &config).await;
+        let image = image.map_err(|failure| failure.waiting)?;
+        let socket = &context.config().cri_endpoint;
+        context.mounter.mount_image(socket, uid(pod), &volume.name, &image.id).await.map_err(failed_mount)?;
+    }
+    context.mounter.prepare(pod, &context.facts(&[])).await.map_err(failed_mount)
 }
 
 fn sandbox_config(context: &Context, pod: &Pod, spec: &PodSpec, attempt: u32) -> Result<v1::PodSandboxConfig, String> {
@@ -254,7 +264,8 @@ pub async fn start(context: &Context, pod: &Pod, start: Start) -> Result<(), Sta
     };
     let config = sandbox_config(context, pod, spec, start.attempt)
         .map_err(|message| warn("CreateContainerConfigError", message))?;
-    let image = images::ensure(context, pod, spec, &container, &subject, &config)
+    let wanted = (container.image.as_deref().unwrap_or_default(), container.image_pull_policy.as_deref());
+    let image = images::ensure(context, pod, spec, wanted, &subject, &config)
         .await
         .map_err(|failure| StartFailure { waiting: failure.waiting, pulled: failure.pulled })?;
 
@@ -389,43 +400,38 @@ pub async fn kill(context: &Context, pod: &Pod, id: &str, name: &str, grace_seco
     context.relist.notify_one();
 }
 
-/// Sets the pod's and the containers' cgroups to changed resources; says which containers have them now.
+/// Sets the pod's and the containers' cgroups to changed resources; says what the containers have now.
+///
+/// # Errors
+/// What could not be set; it was told as an event, too.
 pub async fn resize(
     context: &Context,
     pod: &Pod,
-    due: Vec<(String, String, v1::LinuxContainerResources)>,
-) -> Vec<(String, v1::LinuxContainerResources)> {
-    let Some(spec) = &pod.spec else { return Vec::new() };
+    due: Vec<Change>,
+) -> Result<Vec<(String, ResourceRequirements)>, String> {
+    let Some(spec) = &pod.spec else { return Ok(Vec::new()) };
     let set_pod = || match &context.cgroups {
         Some(cgroups) => cgroups.create(uid(pod), resources::qos(spec), &resources::of_pod(spec)),
         None => Ok(()),
     };
     // A pod that grows must grow first, one that shrinks last: the attempt that is too early fails, and is made again.
     let early = set_pod();
-    let mut done = Vec::new();
-    for (name, id, wanted) in due {
-        match context.runtime.update_container_resources(&id, wanted.clone()).await {
-            Ok(()) => done.push((name, wanted)),
-            Err(error) => {
-                let subject = Subject::pod(pod).at(field_path(Kind::Main, &name));
-                context.recorder.tell(
-                    subject,
-                    Type::Warning,
-                    "ResizeError",
-                    format!("resizing container {name}: {error}"),
-                );
-            }
+    let (mut done, mut failed) = (Vec::new(), None);
+    // One that is restarted gets its resources then.
+    for change in due.into_iter().filter(|change| !change.restart) {
+        match context.runtime.update_container_resources(&change.id, change.wanted).await {
+            Ok(()) => done.push((change.name, change.requirements)),
+            Err(error) => failed = Some(format!("resizing container {}: {error}", change.name)),
         }
     }
     if early.is_err()
         && let Err(error) = set_pod()
     {
-        context.recorder.tell(Subject::pod(pod), Type::Warning, "ResizeError", format!("resizing the pod: {error}"));
+        failed = failed.or(Some(format!("resizing the pod: {error}")));
     }
-    if done.is_empty() {
-        tokio::time::sleep(RESIZE_PAUSE).await;
-    }
-    done
+    let Some(message) = failed else { return Ok(done) };
+    context.recorder.tell(Subject::pod(pod), Type::Warning, "ResizeError", message.clone());
+    Err(message)
 }
 
 pub async fn stop_sandbox(context: &Context, id: &str) {
@@ -441,7 +447,7 @@ pub async fn stop_sandbox(context: &Context, id: &str) {
 /// What is still in use.
 pub async fn tear_down(context: &Context, uid: &str) -> Result<(), String> {
     context.host_ports.set(uid, Vec::new());
-    context.mounter.tear_down(uid).await?;
+    context.mounter.tear_down(&context.config().cri_endpoint, uid).await?;
     match &context.cgroups {
         Some(cgroups) => cgroups.remove(uid).map_err(|error| format!("removing the pod's cgroup: {error}")),
         None => Ok(()),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use base64::Engine;
-use k8s_openapi::api::core::v1::{Container, Pod, PodSpec, Secret};
+use k8s_openapi::api::core::v1::{Pod, PodSpec, Secret};
 use pilothouse_cri::v1;
 use serde_json::Value;
 
@@ -146,7 +146,7 @@ async fn pull_secrets(context: &Context, pod: &Pod, spec: &PodSpec, image: &str)
     all
 }
 
-/// Makes sure that the container's image is on the node; its id as the runtime knows it.
+/// Makes sure that an image is on the node; its id as the runtime knows it.
 ///
 /// # Errors
 /// The container's waiting state: `ErrImagePull`, `ErrImageNeverPull`, `InvalidImageName`, `ImageInspectError`.
@@ -154,11 +154,10 @@ pub async fn ensure(
     context: &Context,
     pod: &Pod,
     spec: &PodSpec,
-    container: &Container,
+    (wanted, policy): (&str, Option<&str>),
     subject: &Subject,
     sandbox_config: &v1::PodSandboxConfig,
 ) -> Result<v1::Image, Failure> {
-    let wanted = container.image.as_deref().unwrap_or_default();
     let tell = |type_, reason: &str, message: String| context.recorder.tell(subject.clone(), type_, reason, message);
     let Some(image) = normalize(wanted) else {
         let message = format!(
@@ -168,7 +167,7 @@ pub async fn ensure(
         return Err(failure("InvalidImageName", message));
     };
     let default = if image.ends_with(":latest") { "Always" } else { "IfNotPresent" };
-    let policy = container.image_pull_policy.as_deref().unwrap_or(default);
+    let policy = policy.unwrap_or(default);
     let present = context.runtime.image_status(&image).await.map_err(|error| {
         let message = format!("Failed to inspect image {wanted:?}: {error}");
         tell(Type::Warning, "InspectFailed", message.clone());

@@ -143,6 +143,7 @@ impl Manager {
         self.context.registry.set(&pod);
         let (desired, receiver) = watch::channel(Desired::Pod(Arc::clone(&pod)));
         let look = Arc::new(Notify::new());
+        self.context.registry.watch(&uid, &look);
         let worker = Worker::new(Arc::clone(&self.context), pod, end).run(receiver, Arc::clone(&look));
         let id = uid.clone();
         self.tasks.spawn(async move {

@@ -1,8 +1,10 @@
 //! What a pod's worker remembers between two looks. All of it may be lost: a restarted agent starts with none.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+
+use super::resize::Actual;
 
 /// Upstream's back-off of restarts and of pulls: 10 s, doubled up to 5 min, forgotten after 10 min of peace.
 const FIRST: SignedDuration = SignedDuration::from_secs(10);
@@ -105,6 +107,14 @@ pub struct Memory {
     pub health: BTreeMap<String, Health>,
     /// The termination messages of dead containers, by container id.
     pub messages: BTreeMap<String, String>,
+    /// What the containers' cgroups are set to.
+    pub actual: Actual,
+    /// Why changed resources are not set, `Infeasible` or `Deferred`.
+    pub refused_resize: Option<Waiting>,
+    /// What went wrong when they were set last.
+    pub failed_resize: Option<String>,
+    /// Containers (by id) that are restarted for their changed resources.
+    pub outgrown: BTreeSet<String>,
     pub end: Option<End>,
     /// It has run to its end by itself, and stays so.
     pub finished: bool,

@@ -19,6 +19,7 @@ pub mod observed;
 pub mod plan;
 pub mod ports;
 pub mod report;
+pub mod resize;
 pub mod resources;
 pub mod status;
 pub mod worker;

@@ -290,7 +290,10 @@ impl Planner<'_> {
                 }
                 State::Exited { code, .. } => {
                     let changed = !newest.hash.is_empty() && newest.hash != containers::hash(container);
-                    if changed || restarts(self.spec, Kind::Main, container, *code) {
+                    if changed
+                        || self.memory.outgrown.contains(&newest.id)
+                        || restarts(self.spec, Kind::Main, container, *code)
+                    {
                         over = false;
                         self.start(&container.name, sandbox, Some(newest));
                     }
@@ -324,6 +327,8 @@ impl Planner<'_> {
         let mut grace = self.grace_seconds();
         let why = if !seen.hash.is_empty() && seen.hash != containers::hash(container) {
             format!("Container {name} definition changed, will be restarted")
+        } else if self.memory.outgrown.contains(&seen.id) {
+            format!("Container {name} resize requires restart")
         } else if let Some((failure, own_grace)) = self.memory.health.get(&seen.id).and_then(|h| h.failed.clone()) {
             grace = own_grace.unwrap_or(grace).max(MIN_GRACE_SECONDS);
             failure
@@ -394,6 +399,8 @@ impl Planner<'_> {
     }
 
     fn kill(&mut self, seen: &observed::Container, deadline: Timestamp, why: Why) {
+        // A deadline that passed before anybody could act on it (the agent was away) is now, and stays that.
+        let deadline = deadline.max(self.now);
         // Again only if it is to be over noticeably sooner than the attempt under way.
         let sooner = SignedDuration::from_secs(1);
         if self.memory.busy.kills.get(&seen.id).is_some_and(|until| deadline + sooner >= *until) {

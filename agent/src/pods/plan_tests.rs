@@ -199,6 +199,17 @@ fn sick_and_changed_containers_are_replaced() {
 }
 
 #[test]
+fn what_should_have_ended_long_ago_is_killed_once() {
+    let mut memory = prepared();
+    memory.end = Some(End { since: at(-100), grace_seconds: 1, failure: None });
+    let spec = json!({"containers": named(&["a"])});
+    check(spec.clone(), &[("a", "running")], &memory, &["kill a 0"]);
+    // The attempt began at 0, and is to be over at once: the next look at 1 must not break it off.
+    memory.busy.kills.insert("a-0".into(), at(0));
+    check(spec, &[("a", "running")], &memory, &[]);
+}
+
+#[test]
 fn a_shorter_grace_period_overtakes_a_longer_one() {
     let spec = json!({"containers": named(&["a"])});
     let mut memory = prepared();

@@ -4,18 +4,21 @@
 //! a container's last known end is not forgotten when the runtime forgets it.
 //! Source: <https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/>
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{
     Container, ContainerState, ContainerStateRunning, ContainerStateTerminated, ContainerStateWaiting, ContainerStatus,
     HostIP, Pod, PodCondition, PodIP, PodSpec, PodStatus,
 };
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 
 use super::containers::{self, Kind};
 use super::memory::Memory;
 use super::observed::{self, Observed, State};
 use super::plan::Plan;
-use super::resources;
+use super::{resize, resources};
 
 /// What the status says beyond the pod itself.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +58,20 @@ fn waiting(reason: &str, message: &str) -> ContainerState {
         waiting: Some(ContainerStateWaiting {
             reason: Some(reason.to_owned()),
             message: Some(message.to_owned()).filter(|message| !message.is_empty()),
+        }),
+        ..Default::default()
+    }
+}
+
+/// The end of a container of which nothing is known.
+fn lost(container_id: Option<String>) -> ContainerState {
+    ContainerState {
+        terminated: Some(ContainerStateTerminated {
+            exit_code: 137,
+            reason: Some("ContainerStatusUnknown".to_owned()),
+            message: Some("The container could not be located when the pod was terminated".to_owned()),
+            container_id,
+            ..Default::default()
         }),
         ..Default::default()
     }
@@ -166,8 +183,8 @@ impl Builder<'_> {
             container_id: Some(self.id(seen)),
             restart_count: seen.restart_count,
             last_state: last,
-            resources: container.resources.clone(),
-            allocated_resources: resources::requests(container).cloned().filter(|requests| !requests.is_empty()),
+            resources: self.memory.actual.get(name).or(container.resources.as_ref()).cloned(),
+            allocated_resources: self.allocated(container),
             started: Some(false),
             ..Default::default()
         };
@@ -199,9 +216,16 @@ impl Builder<'_> {
                     None => status.state = Some(ended),
                 }
             }
-            State::Created | State::Unknown => status.state = Some(self.not_yet(name)),
+            State::Created | State::Unknown => status.state = Some(self.not_yet(kind, name)),
         }
         status
+    }
+
+    /// What the node has set aside for it: what is asked for, unless that was refused.
+    fn allocated(&self, container: &Container) -> Option<BTreeMap<String, Quantity>> {
+        let had = self.memory.actual.get(&container.name).filter(|_| self.memory.refused_resize.is_some());
+        let requests = had.or(container.resources.as_ref()).and_then(|resources| resources.requests.clone());
+        requests.filter(|requests| !requests.is_empty())
     }
 
     /// A container that the runtime does not know: it has never run, or its remains are gone.
@@ -215,7 +239,7 @@ impl Builder<'_> {
         };
         let former = self.former(name).filter(|former| former.container_id.is_some());
         let Some(former) = former else {
-            status.state = Some(self.not_yet(name));
+            status.state = Some(self.not_yet(kind, name));
             return status;
         };
         status.restart_count = former.restart_count;
@@ -225,16 +249,7 @@ impl Builder<'_> {
         if ended(former).is_some() && (over || kind == Kind::Init) {
             return former.clone();
         }
-        let lost = ContainerState {
-            terminated: Some(ContainerStateTerminated {
-                exit_code: 137,
-                reason: Some("ContainerStatusUnknown".to_owned()),
-                message: Some("The container could not be located when the pod was terminated".to_owned()),
-                container_id: former.container_id.clone(),
-                ..Default::default()
-            }),
-            ..Default::default()
-        };
+        let lost = lost(former.container_id.clone());
         if over && is_running(former) {
             status.container_id.clone_from(&former.container_id);
             status.state = Some(lost);
@@ -245,11 +260,17 @@ impl Builder<'_> {
         } else if let Some(state) = former.state.clone().filter(|state| state.terminated.is_some()) {
             status.last_state = Some(state);
         }
-        status.state = Some(self.not_yet(name));
+        status.state = Some(self.not_yet(kind, name));
         status
     }
 
-    fn not_yet(&self, name: &str) -> ContainerState {
+    fn not_yet(&self, kind: Kind, name: &str) -> ContainerState {
+        // A pod that was ended before this container began: nobody shall wait for it.
+        let failed = self.memory.end.as_ref().is_some_and(|end| end.failure.is_some());
+        if failed && kind == Kind::Main && self.observed.running().next().is_none() && self.former.start_time.is_some()
+        {
+            return lost(None);
+        }
         if let Some(why) = self.plan.waiting.get(name) {
             return waiting(&why.reason, &why.message);
         }
@@ -414,7 +435,26 @@ impl Builder<'_> {
             let message = self.memory.end.as_ref().and_then(|end| Some(end.failure.as_ref()?.message.clone()));
             set("DisruptionTarget", true, Some(reason), message);
         }
+        self.resize_conditions(&mut conditions);
         conditions
+    }
+
+    /// Changed resources that the node cannot give, or has not set yet. Nothing is said when all is as asked for.
+    fn resize_conditions(&self, conditions: &mut Vec<PodCondition>) {
+        let refused = self.memory.refused_resize.as_ref();
+        let due = !resize::due(self.spec, self.observed, &self.memory.actual, 0).is_empty();
+        match refused.filter(|_| due) {
+            Some(why) => {
+                self.set(conditions, "PodResizePending", true, Some(&why.reason), Some(why.message.clone()));
+            }
+            None => conditions.retain(|condition| condition.type_ != "PodResizePending"),
+        }
+        if due && refused.is_none() {
+            let failed = self.memory.failed_resize.clone();
+            self.set(conditions, "PodResizeInProgress", true, failed.as_ref().map(|_| "Error"), failed);
+        } else {
+            conditions.retain(|condition| condition.type_ != "PodResizeInProgress");
+        }
     }
 
     fn set(

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::{Pod, PodStatus};
-use pilothouse_cri::v1::LinuxContainerResources;
+use k8s_openapi::api::core::v1::{Pod, PodSpec, PodStatus, ResourceRequirements};
 use serde_json::Value;
 use tokio::sync::{Notify, watch};
 use tokio::task::{AbortHandle, Id, JoinSet};
@@ -23,9 +22,10 @@ use super::observed::{Details, Observed, State};
 use super::plan::{self, Action, Plan};
 use super::report::{self, Reported};
 use super::status::{self, Surroundings};
-use super::{messages, ports, resources};
+use super::{messages, ports, resize};
 use crate::events::{Subject, Type};
 use crate::network::index::HostPort;
+use crate::node::object;
 use crate::probes::Probes;
 use crate::volumes::{Mounter, Volumes};
 
@@ -36,6 +36,8 @@ const LAST_RETRY: SignedDuration = SignedDuration::from_secs(60);
 const CONFIG_RETRY: SignedDuration = SignedDuration::from_secs(5);
 /// How long a fresh failure is shown before its back-off.
 const SHOWN: SignedDuration = SignedDuration::from_secs(2);
+/// Resources that could not be set are tried again after this long.
+const RESIZE_RETRY: Duration = Duration::from_secs(30);
 /// How often the contents of volumes are looked at.
 const REFRESH: Duration = Duration::from_secs(45);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -60,7 +62,7 @@ enum Done {
     TornDown(Result<(), String>),
     Reported(Reported),
     Refreshed,
-    Resized(Vec<(String, LinuxContainerResources)>),
+    Resized(Result<Vec<(String, ResourceRequirements)>, String>),
 }
 
 /// What a task is about, for the case that it ends without an answer.
@@ -94,9 +96,8 @@ pub struct Worker {
     sent: Option<Value>,
     written: Option<String>,
     refreshing: bool,
-    /// What the containers' cgroups were last set to, by container name.
-    resources: HashMap<String, LinuxContainerResources>,
     resizing: bool,
+    resize_after: tokio::time::Instant,
     refreshed: tokio::time::Instant,
     retry: SignedDuration,
     /// For which restart of a container its back-off was told.
@@ -125,8 +126,8 @@ impl Worker {
             sent: None,
             written: None,
             refreshing: false,
-            resources: HashMap::new(),
             resizing: false,
+            resize_after: tokio::time::Instant::now(),
             refreshed: tokio::time::Instant::now(),
             retry: FIRST_RETRY,
             told_backoffs: HashMap::new(),
@@ -147,6 +148,8 @@ impl Worker {
                 self.probes.sync(&self.pod, &self.observed, &self.context.host_ip(), self.memory.end.is_some());
                 self.memory.health = self.probes.health();
                 self.forget_backoffs();
+                self.recall_resources();
+                self.resize();
             }
             let mut wake = if looked { LOOK_ANYWAY } else { LOOK_AGAIN };
             if looked {
@@ -172,7 +175,6 @@ impl Worker {
                     wake = LOOK_AGAIN;
                 }
             }
-            self.resize();
             if let Some(left) = self.refresh_due() {
                 wake = wake.min(left);
             }
@@ -265,6 +267,11 @@ impl Worker {
                 disruption: None,
             };
             end = Some(End { since: now, grace_seconds: spec_grace, failure: Some(failure) });
+        }
+        if end.is_none()
+            && let Some(failure) = self.context.registry.ended(&self.uid())
+        {
+            end = Some(End { since: now, grace_seconds: 0, failure: Some(failure) });
         }
         if end.is_some() && self.memory.end.is_none() {
             // Nothing new starts now; what is being pulled is not waited for.
@@ -466,7 +473,8 @@ impl Worker {
             volumes: Arc::clone(&self.volumes),
             target,
         };
-        self.resources.remove(&name);
+        let container = spec.and_then(|spec| containers::find(spec, &name)).map(|(_, container)| container);
+        self.memory.actual.insert(name.clone(), container.and_then(|c| c.resources).unwrap_or_default());
         self.memory.busy.start = Some(name.clone());
         let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.pod));
         let handle = self.spawn(Task::Start(name.clone()), async move {
@@ -545,7 +553,16 @@ impl Worker {
             Done::Refreshed => self.refreshing = false,
             Done::Resized(done) => {
                 self.resizing = false;
-                self.resources.extend(done);
+                match done {
+                    Ok(done) => {
+                        self.memory.actual.extend(done);
+                        self.memory.failed_resize = None;
+                    }
+                    Err(message) => {
+                        self.memory.failed_resize = Some(message);
+                        self.resize_after = tokio::time::Instant::now() + RESIZE_RETRY;
+                    }
+                }
             }
         }
     }
@@ -615,25 +632,42 @@ impl Worker {
         None
     }
 
+    /// Notes what containers have that an earlier agent started.
+    fn recall_resources(&mut self) {
+        for seen in &self.observed.containers {
+            if !self.memory.actual.contains_key(&seen.name)
+                && let Some(known) = resize::told(&self.pod, seen)
+            {
+                self.memory.actual.insert(seen.name.clone(), known);
+            }
+        }
+        let ids: Vec<&String> = self.observed.containers.iter().map(|seen| &seen.id).collect();
+        self.memory.outgrown.retain(|id| ids.contains(&id));
+    }
+
     /// Brings running containers to resources that were changed in place.
     fn resize(&mut self) {
-        if self.resizing || !self.memory.prepared || self.memory.end.is_some() {
+        let early = tokio::time::Instant::now() < self.resize_after;
+        if early || self.resizing || !self.memory.prepared || self.memory.end.is_some() {
             return;
         }
         let Some(spec) = &self.pod.spec else { return };
-        let memory_bytes = self.context.node.machine.memory_bytes;
-        let mut due = Vec::new();
-        for container in spec.init_containers.iter().flatten().chain(&spec.containers) {
-            let Some(seen) = self.observed.newest(&container.name).filter(|seen| seen.is_running()) else { continue };
-            let wanted = resources::of_container(spec, container, memory_bytes);
-            // One that an earlier agent started has what it was started with.
-            let known = self.resources.entry(container.name.clone()).or_insert_with(|| wanted.clone());
-            if *known != wanted {
-                due.push((container.name.clone(), seen.id.clone(), wanted));
-            }
-        }
+        let machine = &self.context.node.machine;
+        let mut due = resize::due(spec, &self.observed, &self.memory.actual, machine.memory_bytes);
+        due.retain(|change| !self.memory.outgrown.contains(&change.id));
         if due.is_empty() {
+            self.memory.refused_resize = None;
             return;
+        }
+        let all = self.context.registry.all();
+        let is_other = |pod: &&Arc<Pod>| pod.metadata.uid != self.pod.metadata.uid && !plan::is_terminal(pod);
+        let others: Vec<&PodSpec> = all.iter().filter(is_other).filter_map(|pod| pod.spec.as_ref()).collect();
+        self.memory.refused_resize = resize::refuse(spec, &others, &object::allocatable(machine));
+        if self.memory.refused_resize.is_some() {
+            return;
+        }
+        for change in due.iter().filter(|change| change.restart) {
+            self.memory.outgrown.insert(change.id.clone());
         }
         self.resizing = true;
         let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.pod));

@@ -7,6 +7,7 @@ pub mod atomic;
 pub mod claims;
 pub mod content;
 pub mod host_path;
+pub mod image;
 pub mod ownership;
 pub mod subpath;
 pub mod token;
@@ -21,13 +22,15 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{EmptyDirVolumeSource, Pod, PodSpec, Volume};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use self::content::{Fetched, Source};
 use self::ownership::Ownership;
 use self::token::Tokens;
 use crate::objects::Objects;
 use crate::pods::downward::Facts;
+
+const EMPTY_DIR: &str = "kubernetes.io~empty-dir";
 
 /// A volume of a prepared pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,6 +111,12 @@ impl Mounter {
         self.pod_dir(uid).join("volumes").join(plugin).join(name)
     }
 
+    /// Where an emptyDir lies.
+    #[must_use]
+    pub fn empty_dir(&self, uid: &str, name: &str) -> PathBuf {
+        self.volume_dir(uid, EMPTY_DIR, name)
+    }
+
     /// Makes every volume of the pod, or says which one could not be made.
     ///
     /// # Errors
@@ -121,6 +130,15 @@ impl Mounter {
             volumes.insert(volume.name.clone(), made);
         }
         Ok(volumes)
+    }
+
+    /// Mounts an image for [`Self::prepare`].
+    ///
+    /// # Errors
+    /// What the runtime said.
+    pub async fn mount_image(&self, socket: &Path, uid: &str, volume: &str, id: &str) -> Result<(), Error> {
+        let mounted = image::mount(socket, id, &self.volume_dir(uid, image::PLUGIN, volume)).await;
+        mounted.map_err(|message| Error { volume: volume.to_owned(), message })
     }
 
     /// Brings the files of ConfigMaps, Secrets, tokens and the downward API up to date.
@@ -150,7 +168,7 @@ impl Mounter {
             return Ok(Mounted { path, read_only: true });
         }
         if let Some(empty) = &volume.empty_dir {
-            let path = self.volume_dir(uid, "kubernetes.io~empty-dir", &volume.name);
+            let path = self.empty_dir(uid, &volume.name);
             let ownership = self.ownership(spec, false);
             let empty = empty.clone();
             let made = path.clone();
@@ -161,6 +179,15 @@ impl Mounter {
             let path = PathBuf::from(&host.path);
             host_path::check(&path, host.type_.as_deref().unwrap_or_default())?;
             return Ok(Mounted { path, read_only: false });
+        }
+        if volume.image.is_some() {
+            let path = self.volume_dir(uid, image::PLUGIN, &volume.name);
+            let mounted = is_mounted(&path);
+            return if mounted {
+                Ok(Mounted { path, read_only: true })
+            } else {
+                Err("the image is not mounted".into())
+            };
         }
         if let Some((claim, read_only)) = claims::claim_name(pod, volume) {
             let namespace = pod.metadata.namespace.as_deref().unwrap_or_default();
@@ -256,19 +283,30 @@ impl Mounter {
     ///
     /// # Errors
     /// What is still in use.
-    pub async fn tear_down(&self, uid: &str) -> Result<(), String> {
+    pub async fn tear_down(&self, socket: &Path, uid: &str) -> Result<(), String> {
         if uid.is_empty() || uid.contains('/') || uid.starts_with('.') {
             return Err(format!("{uid:?} is no pod's uid"));
         }
         self.tokens.forget(uid);
         let (pod_dir, memory) = (self.pod_dir(uid), self.memory_dir.join(uid));
+        let images = entries(&pod_dir.join("volumes").join(image::PLUGIN));
+        let mounted = [entries(&pod_dir.join("volumes").join(EMPTY_DIR)), images.clone()].concat();
+        let subpaths = pod_dir.join("volume-subpaths");
         run_blocking(move || {
-            subpath::unbind_all(&pod_dir.join("volume-subpaths"));
-            for volume in entries(&pod_dir.join("volumes/kubernetes.io~empty-dir")) {
-                if is_mounted(&volume) {
-                    umount2(&volume, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;
-                }
+            subpath::unbind_all(&subpaths);
+            for volume in mounted.iter().filter(|volume| is_mounted(volume)) {
+                umount2(volume, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW)?;
             }
+            Ok(())
+        })
+        .await?;
+        for image in &images {
+            // containerd forgets it by itself after a day.
+            if let Err(error) = image::release(socket, image).await {
+                debug!(target = %image.display(), error, "the view of an image was not released");
+            }
+        }
+        run_blocking(move || {
             // What is still mounted (by whomever) must survive.
             if let Some(held) = mounts_below(&pod_dir)?.first() {
                 return Err(io::Error::other(format!("{held} is still mounted")));
