@@ -34,7 +34,10 @@ table ip pilothouse {{
     fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto . th dport vmap @host-ports
     fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto . th dport vmap @node-ports
   }}
-  chain refused {{ reject; }}
+  chain refused {{
+    meta l4proto tcp reject with tcp reset
+    reject
+  }}
   chain refuse {{
     ip daddr . meta l4proto . th dport vmap @no-endpoint-ips
     fib daddr type local meta l4proto . th dport vmap @no-endpoint-node-ports

@@ -60,15 +60,26 @@ pub struct Mounter {
 }
 
 fn is_mounted(path: &Path) -> bool {
-    // A mount has another device than its parent, or is its own parent.
+    // A mount has another device than its parent, unless it shows a folder of the same filesystem.
     let device = |path: &Path| {
         use std::os::unix::fs::MetadataExt;
         fs::symlink_metadata(path).map(|metadata| metadata.dev()).ok()
     };
     match path.parent() {
-        Some(parent) => device(path).is_some() && device(path) != device(parent),
+        Some(parent) if device(path) == device(parent) => is_mount_point(path),
+        Some(_) => device(path).is_some(),
         None => true,
     }
+}
+
+fn is_mount_point(path: &Path) -> bool {
+    let Ok(path) = fs::canonicalize(path) else { return false };
+    mount_points().is_ok_and(|points| points.iter().any(|point| Path::new(point) == path))
+}
+
+fn mount_points() -> io::Result<Vec<String>> {
+    let text = fs::read_to_string("/proc/self/mountinfo")?;
+    Ok(text.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned).collect())
 }
 
 fn mount_tmpfs(path: &Path, options: &str) -> io::Result<()> {
@@ -329,9 +340,7 @@ fn mounts_below(dir: &Path) -> io::Result<Vec<String>> {
         Err(error) => return Err(error),
     };
     let prefix = format!("{}/", dir.display());
-    let text = fs::read_to_string("/proc/self/mountinfo")?;
-    let points = text.lines().filter_map(|line| line.split(' ').nth(4));
-    Ok(points.filter(|point| point.starts_with(&prefix)).map(str::to_owned).collect())
+    Ok(mount_points()?.into_iter().filter(|point| point.starts_with(&prefix)).collect())
 }
 
 fn remove(dir: &Path) -> io::Result<()> {
