@@ -47,7 +47,10 @@ export function open(parent, url, onState) {
   };
   socket.onclose = ({ reason }) => {
     if (ended?.status === "Success") onState("closed", "The shell ended.");
-    else if (ended) onState(ended.reason === "NonZeroExitCode" ? "closed" : "failed", ended.message ?? "The session failed.");
+    else if (ended?.reason === "NonZeroExitCode") {
+      const code = ended.details?.causes?.find((cause) => cause.reason === "ExitCode")?.message;
+      onState("closed", code ? `The shell ended with exit code ${code}.` : "The shell ended.");
+    } else if (ended) onState("failed", ended.message ?? "The session failed.");
     else onState(opened ? "closed" : "failed", reason || (opened ? "The connection was closed." : "The server refused the session."));
   };
   term.onData((text) => send(0, encode.encode(text)));

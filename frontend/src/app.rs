@@ -16,6 +16,7 @@ use crate::api::session::{self, Login, User};
 use crate::browser;
 use crate::components::palette::Palette;
 use crate::components::shell::Shell;
+use crate::components::shortcuts;
 use crate::components::toast::{Toast, Toasts};
 use crate::link::Links;
 use crate::pages;
@@ -34,6 +35,8 @@ pub struct App {
     pub toasts: RwSignal<Vec<Toast>>,
     pub calls: RwSignal<Vec<Record>>,
     pub palette: RwSignal<bool>,
+    /// The list of keys.
+    pub help: RwSignal<bool>,
     pub calls_open: RwSignal<bool>,
     pub nav_open: RwSignal<bool>,
     /// What the user may do, by namespace.
@@ -56,6 +59,7 @@ impl App {
             toasts: RwSignal::new(Vec::new()),
             calls: RwSignal::new(Vec::new()),
             palette: RwSignal::new(false),
+            help: RwSignal::new(false),
             calls_open: RwSignal::new(false),
             nav_open: RwSignal::new(false),
             rules: RwSignal::new(BTreeMap::new()),
@@ -96,7 +100,7 @@ impl App {
 
     pub fn left(&self) {
         if !matches!(self.login.get_untracked(), Login::Out) {
-            http::set_csrf("");
+            session::ended();
             self.login.set(Login::Out);
         }
     }
@@ -192,12 +196,7 @@ pub fn Dashboard() -> impl IntoView {
     browser::on_window("online", move |_| links.wake());
     browser::on_window("focus", move |_| links.wake());
     browser::on_link(move |address| app.follow(address));
-    browser::on_key(move |event| {
-        if (event.ctrl_key() || event.meta_key()) && event.key().eq_ignore_ascii_case("k") {
-            event.prevent_default();
-            app.palette.update(|open| *open = !*open);
-        }
-    });
+    shortcuts::listen(app);
     Effect::new(move || browser::remember("namespace", &app.namespace.get()));
 
     spawn_local(async move {
@@ -236,6 +235,7 @@ fn Page() -> impl IntoView {
             match shown.get() {
                 Route::Overview => pages::overview::overview().into_any(),
                 Route::Deploy => pages::deploy::deploy().into_any(),
+                Route::Apply => pages::with_discovery(pages::apply::apply),
                 Route::Access => pages::access::access().into_any(),
                 Route::List { resource } => pages::with_resource(resource, pages::list::list),
                 Route::Object { resource, namespace, name, .. } => {

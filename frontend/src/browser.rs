@@ -35,6 +35,13 @@ pub fn push(path: &str) {
     }
 }
 
+/// Changes the query of the address in place.
+pub fn replace_query(query: &str) {
+    if let Some(history) = window().and_then(|window| window.history().ok()) {
+        let _ = history.replace_state_with_url(&JsValue::NULL, "", Some(&format!("{}{query}", path())));
+    }
+}
+
 /// `wss://host` of the page.
 pub fn socket_origin() -> String {
     let location = window().map(|window| window.location());
@@ -54,6 +61,12 @@ pub fn recall(key: &str) -> Option<String> {
 pub fn remember(key: &str, value: &str) {
     if let Some(storage) = storage() {
         let _ = storage.set_item(&format!("{PREFIX}{key}"), value);
+    }
+}
+
+pub fn forget(key: &str) {
+    if let Some(storage) = storage() {
+        let _ = storage.remove_item(&format!("{PREFIX}{key}"));
     }
 }
 

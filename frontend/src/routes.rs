@@ -1,6 +1,6 @@
 //! Addresses of the dashboard's pages.
 //!
-//! `/ui` overview · `/ui/deploy` · `/ui/access` · `/ui/r/RESOURCE` a list · `/ui/r/RESOURCE/NAMESPACE/NAME[/TAB]` an
+//! `/ui` overview · `/ui/deploy` · `/ui/apply` · `/ui/access` · `/ui/r/RESOURCE` a list · `/ui/r/RESOURCE/NAMESPACE/NAME[/TAB]` an
 //! object, with `-` for the namespace of cluster-wide kinds. RESOURCE is a group resource, such as `deployments.apps`.
 //!
 //! Invariants: `parse(href(route)) == route`. Addresses end with a slash: their last part, which may hold a dot, is
@@ -12,6 +12,7 @@ pub const BASE: &str = "/ui";
 pub enum Route {
     Overview,
     Deploy,
+    Apply,
     Access,
     List { resource: String },
     Object { resource: String, namespace: String, name: String, tab: String },
@@ -43,6 +44,7 @@ impl Route {
         match parts.as_slice() {
             [] => Self::Overview,
             ["deploy"] => Self::Deploy,
+            ["apply"] => Self::Apply,
             ["access"] => Self::Access,
             ["r", resource] => Self::list(resource),
             ["r", resource, namespace, name, tab @ ..] if tab.len() < 2 => {
@@ -57,6 +59,7 @@ impl Route {
         match self {
             Self::Overview => BASE.to_owned(),
             Self::Deploy => format!("{BASE}/deploy"),
+            Self::Apply => format!("{BASE}/apply"),
             Self::Access => format!("{BASE}/access"),
             Self::List { resource } => format!("{BASE}/r/{}/", encode(resource)),
             Self::Object { resource, namespace, name, tab } => {
@@ -105,7 +108,7 @@ mod tests {
     #[test]
     fn every_route_reads_back() {
         let routes = [
-            Route::Overview, Route::Deploy, Route::Access, Route::list("deployments.apps"), Route::object("pods", "default", "web-1"),
+            Route::Overview, Route::Deploy, Route::Apply, Route::Access, Route::list("deployments.apps"), Route::object("pods", "default", "web-1"),
             Route::object("nodes", "", "node.example.com").with_tab("yaml"),
             Route::object("clusterroles.rbac.authorization.k8s.io", "", "system:controller:a b/ü"),
         ];

@@ -3,8 +3,10 @@
 //! Login: `login-username` `login-password` `login-submit` `login-error`.
 //! Frame: `nav` `nav-overview` `nav-access` `nav-deploy` (the Deploy button) `nav-PLURAL` (such as `nav-pods`)
 //! `namespace-picker` `namespace-all` `namespace-NAME` `palette-open` `palette` `palette-input` `connection` `call-log`
-//! `theme-toggle` `user-menu` `logout` `toasts` `toast` `toast-error` `toast-undo` `page-title` `api-call`.
-//! Lists: `table` `row` (with `data-name`) `filter` `row-count` `columns` `bulk-delete`.
+//! `theme-toggle` `user-menu` `shortcuts` `logout` `toasts` `toast` `toast-error` `toast-undo` `page-title` `api-call`.
+//! Lists: `table` `row` (with `data-name`) `filter` `row-count` `columns` `bulk-delete` `create`.
+//! Apply: `apply-check` `apply-submit` `apply-plan` `apply-error`. Services: `services` `expose-open` `expose-service`
+//! `expose-port-N` `expose-target-N` `expose-name-N` `expose-clusterip` `expose-nodeport` `expose-submit` `expose-error`.
 //! Objects: `health` `tab-summary` `tab-yaml` `tab-events` `tab-pods` `tab-revisions` `tab-logs` `tab-terminal`
 //! `delete` `delete-confirm` `events` `problem`.
 //! YAML: `yaml-editor` `yaml-content` `yaml-edit` `yaml-review` `yaml-save` `yaml-cancel` `yaml-error` `yaml-notice` `diff` `diff-none`.

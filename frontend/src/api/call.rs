@@ -29,6 +29,7 @@ pub const JSON: &str = "application/json";
 pub const YAML: &str = "application/yaml";
 pub const MERGE: &str = "application/merge-patch+json";
 pub const JSON_PATCH: &str = "application/json-patch+json";
+pub const APPLY: &str = "application/apply-patch+yaml";
 pub const STRATEGIC: &str = "application/strategic-merge-patch+json";
 
 /// Who made a change, in managedFields.
@@ -54,6 +55,19 @@ impl Call {
         let body = serde_json::to_string_pretty(object).unwrap_or_default();
         let call = Self::new(Method::Post, format!("{collection}?fieldManager={MANAGER}"), JSON, body);
         call.kubectl(format!("kubectl create -f - <<'EOF'\n{}EOF", yaml::print(object)))
+    }
+
+    /// `text` is YAML or JSON.
+    pub fn create_from(collection: &str, text: String) -> Self {
+        let kubectl = format!("kubectl create -f - <<'EOF'\n{text}EOF");
+        Self::new(Method::Post, format!("{collection}?fieldManager={MANAGER}&fieldValidation=Strict"), YAML, text).kubectl(kubectl)
+    }
+
+    /// Server-side apply of YAML or JSON; `force` takes over fields that others manage.
+    pub fn apply(path: &str, text: String, force: bool) -> Self {
+        let (query, flag) = if force { ("&force=true", " --force-conflicts") } else { ("", "") };
+        let kubectl = format!("kubectl apply --server-side{flag} -f - <<'EOF'\n{text}EOF");
+        Self::new(Method::Patch, format!("{path}?fieldManager={MANAGER}&fieldValidation=Strict{query}"), APPLY, text).kubectl(kubectl)
     }
 
     /// `text` is YAML.

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::api::call::{Call, JSON, Method};
 use crate::api::http;
+use crate::browser;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
@@ -39,10 +40,17 @@ fn post(path: &str, body: String) -> Call {
 fn enter(answer: serde_json::Value) -> Result<User, Status> {
     let session: Session = serde_json::from_value(answer).map_err(|error| Status::internal(format!("unexpected session: {error}")))?;
     http::set_csrf(&session.csrf_token);
+    browser::remember(HINT, "yes");
     Ok(session.user)
 }
 
+/// The cookie itself is hidden from scripts; this remembers that there is one, so that a first visit asks nothing in vain.
+const HINT: &str = "session";
+
 pub async fn current() -> Result<User, Status> {
+    if browser::recall(HINT).is_none() {
+        return Err(Status::unauthorized());
+    }
     enter(http::get_json("/auth/session").await?)
 }
 
@@ -50,6 +58,12 @@ pub async fn login(username: &str, password: &str) -> Result<User, Status> {
     enter(http::send(&post("/auth/login", json!({ "username": username, "password": password }).to_string())).await?)
 }
 
+/// There is no session any more.
+pub fn ended() {
+    http::set_csrf("");
+    browser::forget(HINT);
+}
+
 pub async fn logout() -> Result<(), Status> {
-    http::send(&post("/auth/logout", "{}".into())).await.map(|_| http::set_csrf(""))
+    http::send(&post("/auth/logout", "{}".into())).await.map(|_| ended())
 }

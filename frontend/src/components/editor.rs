@@ -14,11 +14,19 @@ pub struct Editor {
     view: StoredValue<Option<JsValue>, LocalStorage>,
     /// What is in it now.
     pub text: RwSignal<String>,
+    /// Kept here too: the module may load later than somebody presses Edit.
+    read_only: RwSignal<bool>,
 }
 
 impl Editor {
     pub fn new(text: String) -> Self {
-        Self { view: StoredValue::new_local(None), text: RwSignal::new(text) }
+        Self { view: StoredValue::new_local(None), text: RwSignal::new(text), read_only: RwSignal::new(false) }
+    }
+
+    #[must_use]
+    pub fn read_only(self) -> Self {
+        self.read_only.set(true);
+        self
     }
 
     fn tell(&self, method: &str, arguments: &[JsValue]) {
@@ -35,7 +43,11 @@ impl Editor {
     }
 
     pub fn set_read_only(&self, on: bool) {
+        self.read_only.set(on);
         self.tell("setReadOnly", &[on.into()]);
+        if !on {
+            self.tell("focus", &[]);
+        }
     }
 
     /// Marks lines (from 1) with messages.
@@ -46,7 +58,7 @@ impl Editor {
 }
 
 #[component]
-pub fn EditorView(editor: Editor, #[prop(optional)] read_only: bool) -> impl IntoView {
+pub fn EditorView(editor: Editor) -> impl IntoView {
     let node = NodeRef::<html::Div>::new();
     let failed = RwSignal::new(false);
     Effect::new(move || {
@@ -56,7 +68,7 @@ pub fn EditorView(editor: Editor, #[prop(optional)] read_only: bool) -> impl Int
                 failed.try_set(true);
                 return;
             };
-            let Some(text) = editor.text.try_get_untracked() else { return };
+            let (Some(text), Some(read_only)) = (editor.text.try_get_untracked(), editor.read_only.try_get_untracked()) else { return };
             let changed = Closure::<dyn FnMut(String)>::new(move |text| {
                 editor.text.try_set(text);
             });
@@ -66,6 +78,8 @@ pub fn EditorView(editor: Editor, #[prop(optional)] read_only: bool) -> impl Int
                     // The page may be gone by now.
                     if editor.view.try_update_value(|slot| *slot = Some(view.clone())).is_none() {
                         script::tell(&view, "close", &[]);
+                    } else if !read_only {
+                        script::tell(&view, "focus", &[]);
                     }
                 }
                 Err(_) => {
@@ -79,7 +93,7 @@ pub fn EditorView(editor: Editor, #[prop(optional)] read_only: bool) -> impl Int
         <div class="editor" data-testid="yaml-editor" node_ref=node></div>
         <Show when=move || failed.get()>
             // Without the editor's module the text can still be read and changed.
-            <textarea class="editor-plain" aria-label="YAML" readonly=read_only prop:value=editor.text on:input=move |event| editor.text.set(event_target_value(&event))></textarea>
+            <textarea class="editor-plain" aria-label="YAML" readonly=move || editor.read_only.get() prop:value=editor.text on:input=move |event| editor.text.set(event_target_value(&event))></textarea>
         </Show>
     }
 }

@@ -7,7 +7,7 @@ use crate::api::call::JSON;
 use crate::api::live::{Live, Query};
 use crate::api::collections::extracts;
 use crate::app::app;
-use crate::components::status::{dot, empty, skeleton};
+use crate::components::status::{dot, skeleton};
 use crate::model::health::Tone;
 use crate::model::json::{number, text};
 use crate::model::time;
@@ -64,7 +64,7 @@ pub fn event_list(events: Live<Event>, subjects: bool, warnings_first: bool, lim
         let mut all = events.values();
         all.sort_by_key(|event| (warnings_first && !event.warning, std::cmp::Reverse(event.last)));
         if all.is_empty() {
-            return empty("check", "No events", "Events are kept for a while after they happen.").into_any();
+            return view! { <p class="dim none">"None lately: events are kept for a while after they happen."</p> }.into_any();
         }
         let row = |event: Event| {
             let last = event.last;
@@ -77,10 +77,11 @@ pub fn event_list(events: Live<Event>, subjects: bool, warnings_first: bool, lim
                 }
             });
             let times = (event.count > 1).then(|| view! { <span class="dim">{format!("×{}", event.count)}</span> });
+            let message = event.message.clone();
             view! {
                 <li class:warning=event.warning>
                     {dot(if event.warning { Tone::Warn } else { Tone::Idle })}
-                    <div class="grow"><p><b>{event.reason}</b>" "{subject}" "{times}</p><p class="event-text">{event.message}</p></div>
+                    <div class="grow"><p><b>{event.reason}</b>" "{subject}" "{times}</p><p class="event-text" title=message>{event.message}</p></div>
                     <span class="num dim" title=event.source>{move || time::span(app.now.get() - last)}</span>
                 </li>
             }

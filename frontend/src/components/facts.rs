@@ -49,16 +49,15 @@ pub fn conditions(object: &Value) -> AnyView {
             <tr>
                 <td>{state(tone, type_)}</td>
                 <td class="dim">{status.to_owned()}</td>
-                <td>{text(condition, "reason").to_owned()}</td>
-                <td class="wrap">{text(condition, "message").to_owned()}</td>
-                <td class="right">{age(since)}</td>
+                <td class="wrap">{text(condition, "reason").to_owned()}<small>{text(condition, "message").to_owned()}</small></td>
+                <td class="right num dim">{age(since)}</td>
             </tr>
         }
     };
     view! {
         <section class="card">
             <h3>"Conditions"</h3>
-            <table class="plain"><thead><tr><th>"Condition"</th><th>"Status"</th><th>"Reason"</th><th>"Message"</th><th class="right">"Since"</th></tr></thead>
+            <table class="plain"><thead><tr><th>"Condition"</th><th>"Status"</th><th>"Reason"</th><th class="right">"Since"</th></tr></thead>
             <tbody>{all.iter().map(row).collect_view()}</tbody></table>
         </section>
     }

@@ -2,8 +2,8 @@
 
 use leptos::prelude::*;
 
-/// A share of a capacity, with a tick where the live usage is. Shares are 0 to 1 and may exceed it.
-pub fn meter(label: String, share: f64, used: Option<f64>) -> impl IntoView {
+/// A share of a capacity, with a tick at another (what is asked for beside what is used). Shares are 0 to 1 and may exceed it.
+pub fn meter(label: String, share: f64, tick: Option<f64>) -> impl IntoView {
     let percent = |share: f64| (share.clamp(0.0, 1.0) * 100.0).round();
     let tone = match share {
         share if share > 0.95 => "bad",
@@ -13,7 +13,7 @@ pub fn meter(label: String, share: f64, used: Option<f64>) -> impl IntoView {
     view! {
         <span class="meter" role="meter" aria-label=label.clone() aria-valuemin="0" aria-valuemax="100" aria-valuenow=percent(share).to_string() title=label>
             <i class=format!("meter-fill {tone}") style=format!("width:{}%", percent(share))></i>
-            {used.map(|used| view! { <i class="meter-tick" style=format!("left:{}%", percent(used))></i> })}
+            {tick.map(|tick| view! { <i class="meter-tick" style=format!("left:{}%", percent(tick))></i> })}
         </span>
     }
 }

@@ -13,6 +13,7 @@ pub mod nav;
 pub mod palette;
 pub mod script;
 pub mod shell;
+pub mod shortcuts;
 pub mod status;
 pub mod table;
 pub mod tabs;

@@ -23,6 +23,7 @@ enum Target {
     Go(Route),
     Namespace(String),
     Calls,
+    Keys,
 }
 
 #[derive(Clone, PartialEq)]
@@ -91,9 +92,11 @@ fn PaletteBody() -> impl IntoView {
         let mut out: Vec<(usize, Entry)> = Vec::new();
         let fixed = [
             ("deploy", "Deploy an app", "action", Target::Go(Route::Deploy)),
+            ("edit", "Apply YAML", "action", Target::Go(Route::Apply)),
             ("overview", "Overview of the cluster", "page", Target::Go(Route::Overview)),
             ("access", "My access", "page", Target::Go(Route::Access)),
             ("history", "Your API calls", "page", Target::Calls),
+            ("list", "Keyboard shortcuts", "help", Target::Keys),
         ];
         for (icon, title, hint, target) in fixed {
             if let Some(found) = score(title, &word) {
@@ -131,6 +134,7 @@ fn PaletteBody() -> impl IntoView {
             Target::Go(route) => app.go(route),
             Target::Namespace(name) => owner.with_value(|owner| if let Some(owner) = owner { owner.with(|| choose_namespace(&name)) }),
             Target::Calls => app.calls_open.set(true),
+            Target::Keys => app.help.set(true),
         }
     };
     let keys = move |event: leptos::ev::KeyboardEvent| {

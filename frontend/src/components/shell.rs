@@ -9,6 +9,7 @@ use crate::api::collections::extracts;
 use crate::app::app;
 use crate::components::call::CallLog;
 use crate::components::nav::Nav;
+use crate::components::shortcuts::Shortcuts;
 use crate::components::topbar::TopBar;
 use crate::model::{health, json};
 
@@ -27,6 +28,7 @@ pub fn Shell(children: Children) -> impl IntoView {
             </div>
         </div>
         <CallLog/>
+        <Shortcuts/>
     }
 }
 

@@ -18,7 +18,7 @@ use crate::model::columns::template;
 use crate::components::icon::icon;
 use crate::components::status::{dot, empty, problem, skeleton};
 use crate::model::filter::{By, Filter, Order, view};
-use crate::model::health::tone_of_word;
+use crate::model::health::{Tone, tone_of_word};
 use crate::model::time;
 use crate::routes::Route;
 
@@ -63,7 +63,9 @@ impl Model {
             },
             |_, _| true,
         );
-        let hidden = crate::browser::recall(&format!("columns.{}", resource.group_resource())).unwrap_or_default();
+        // Where a pod runs is worth its width; kubectl shows it when asked only.
+        let first = if resource.group_resource() == "pods" { "Node" } else { "" };
+        let hidden = crate::browser::recall(&format!("columns.{}", resource.group_resource())).unwrap_or_else(|| first.to_owned());
         let toggled = RwSignal::new(hidden.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect());
         Self { rows, columns, filter, order, toggled, selected: RwSignal::new(BTreeSet::new()), shown, resource: StoredValue::new(resource), namespaces }
     }
@@ -187,8 +189,9 @@ pub fn ResourceTable(model: Model, #[prop(optional)] select: bool, #[prop(option
 
     let head = move || {
         let column = |place: usize, (index, column): (usize, Column)| {
-            let namespace = (place == 0 && model.namespaces).then(|| header(model, By::Namespace, "Namespace".into(), String::new()));
-            view! { {header(model, By::Column(index), column.name, column.description)}{namespace} }
+            let namespace = (place == 0 && model.namespaces).then(|| header(model, By::Namespace, "Namespace".into(), String::new(), false));
+            let right = place > 0 && is_right(&column);
+            view! { {header(model, By::Column(index), column.name, column.description, right)}{namespace} }
         };
         columns.get().into_iter().enumerate().map(|(place, found)| column(place, found)).collect_view()
     };
@@ -240,7 +243,12 @@ pub fn ResourceTable(model: Model, #[prop(optional)] select: bool, #[prop(option
     }
 }
 
-fn header(model: Model, by: By, name: String, description: String) -> impl IntoView {
+/// Numbers and ages line up at their right end.
+fn is_right(column: &Column) -> bool {
+    column.is_age() || matches!(column.type_.as_str(), "integer" | "number")
+}
+
+fn header(model: Model, by: By, name: String, description: String, right: bool) -> impl IntoView {
     let sorted = move || model.order.get().filter(|order| order.by == by).map(|order| order.descending);
     let aria = move || match sorted() {
         None => "none",
@@ -248,7 +256,7 @@ fn header(model: Model, by: By, name: String, description: String) -> impl IntoV
         Some(true) => "descending",
     };
     view! {
-        <span class="cell" role="columnheader" aria-sort=aria>
+        <span class="cell" class:right=right role="columnheader" aria-sort=aria>
             <button class="sort" title=description on:click=move |_| model.sort(by)>{name}<i class="sort-mark" aria-hidden="true">{move || match sorted() { None => "", Some(false) => "▲", Some(true) => "▼" }}</i></button>
         </span>
     }
@@ -290,7 +298,7 @@ fn cell(row: &Arc<Row>, index: usize, column: &Column, first: bool, model: Model
         let created = row.created;
         let counting = move || time::span(app.now.get() - created);
         let text = if first { view! { <a tabindex="-1" href=model.route(row).href()>{counting}</a> }.into_any() } else { counting.into_any() };
-        return view! { <span class="cell num dim" role="gridcell">{text}</span> }.into_any();
+        return view! { <span class=if first { "cell num dim" } else { "cell num dim right" } role="gridcell">{text}</span> }.into_any();
     }
     let value = row.cells.get(index).unwrap_or(&Cell::Empty);
     let text = value.text();
@@ -299,13 +307,18 @@ fn cell(row: &Arc<Row>, index: usize, column: &Column, first: bool, model: Model
         return view! { <span class="cell name" role="gridcell"><a tabindex="-1" href=model.route(row).href() title=text.clone()>{if text.is_empty() { row.name.to_string() } else { text.clone() }}</a>{leaving}</span> }.into_any();
     }
     let states = matches!(column.name.as_str(), "Status" | "Phase" | "Ready" | "State" | "Established" | "Available" | "Completions" | "Condition") || (column.name == "Type" && (text == "Normal" || text == "Warning"));
-    let tone = tone_of_word(&text);
+    // What has ended in order is not ready, and need not be.
+    let ended = column.name == "Ready" && row.cells.iter().any(|cell| matches!(cell, Cell::Text(text) if &**text == "Completed" || &**text == "Succeeded"));
+    let tone = if ended { Tone::Idle } else { tone_of_word(&text) };
     if states && !text.is_empty() {
         let mark = (column.name != "Ready" && column.name != "Completions" && column.name != "Available").then(|| dot(tone));
         return view! { <span class=format!("cell state {}", tone.class()) role="gridcell" title=text.clone()>{mark}{text.clone()}</span> }.into_any();
     }
-    let numeric = matches!(value, Cell::Number(_)) || column.type_ == "integer";
-    let class = if numeric { "cell num" } else { "cell" };
+    let class = match (is_right(column), matches!(value, Cell::Number(_))) {
+        (true, _) => "cell num right",
+        (false, true) => "cell num",
+        (false, false) => "cell",
+    };
     let none = text.is_empty() || text == "<none>";
     view! { <span class=class class:dim=none role="gridcell" title=text.clone()>{if none { "–".to_owned() } else { text.clone() }}</span> }.into_any()
 }

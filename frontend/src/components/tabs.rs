@@ -24,10 +24,10 @@ pub fn current(tabs: Vec<Tab>) -> Memo<&'static str> {
 pub fn tabs(route: Route, all: Vec<Tab>, now: Memo<&'static str>) -> impl IntoView + use<> {
     let tab = |(id, title, name): Tab| {
         view! {
-            <a href=route.clone().with_tab(id).href() role="tab" class="tab" aria-selected=move || (now.get() == id).to_string() data-testid=format!("tab-{}", if id.is_empty() { "summary" } else { id })>
+            <a href=route.clone().with_tab(id).href() class="tab" aria-current=move || (now.get() == id).then_some("page") data-testid=format!("tab-{}", if id.is_empty() { "summary" } else { id })>
                 {icon(name)}{title}
             </a>
         }
     };
-    view! { <nav class="tabs" role="tablist">{all.into_iter().map(tab).collect_view()}</nav> }
+    view! { <nav class="tabs" aria-label="Parts of this page">{all.into_iter().map(tab).collect_view()}</nav> }
 }

@@ -48,6 +48,7 @@ pub fn TopBar() -> impl IntoView {
                 <div class="menu-body">
                     <p class="menu-note">{move || app.user().username}<small>{move || app.user().groups.iter().filter(|group| !group.starts_with("system:authenticated")).cloned().collect::<Vec<_>>().join(", ")}</small></p>
                     <a class="menu-item" href=Route::Access.href()>{icon("access")}"My access"</a>
+                    <button class="menu-item" data-testid="shortcuts" on:click=move |_| app.help.set(true)>{icon("list")}"Keyboard"<kbd>"?"</kbd></button>
                     <button class="menu-item" data-testid="logout" on:click=leave>{icon("back")}"Log out"</button>
                 </div>
             </details>

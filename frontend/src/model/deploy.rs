@@ -163,6 +163,16 @@ pub fn input_of_field(field: &str) -> Option<&'static str> {
     TABLE.iter().find(|(part, _)| field.contains(part)).map(|(_, input)| *input)
 }
 
+/// A cause as it stands beside its input: without the value, which is in the input, and without the examples and
+/// patterns that validation adds.
+pub fn short(message: &str) -> String {
+    let said = message.strip_prefix("Invalid value: ").map_or(message, |rest| {
+        let end = if rest.starts_with('"') { "\": " } else { ": " };
+        rest.split_once(end).map_or(message, |(_, said)| said)
+    });
+    said.split(" (e.g.").next().unwrap_or_default().to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +206,13 @@ mod tests {
         assert_eq!(form.objects().len(), 1);
         let form = Form { ports: vec![], ..Form::default() };
         assert_eq!(form.objects().len(), 1);
+    }
+
+    #[test]
+    fn causes_are_short() {
+        assert_eq!(short("Invalid value: -3: must be greater than or equal to 0"), "must be greater than or equal to 0");
+        assert_eq!(short("Invalid value: \"A: b\": a label must be short (e.g. 'x', regex 'y')"), "a label must be short");
+        assert_eq!(short("Required value"), "Required value");
     }
 
     #[test]

@@ -103,6 +103,62 @@ fn split_key(rest: &str) -> Option<(String, &str)> {
     Some((key.trim().to_owned(), value.trim()))
 }
 
+/// The scalar at a path, where it is written in block style, or in a flow mapping on one line (`metadata: {name: web}`).
+pub fn value_of(text: &str, path: &str) -> Option<String> {
+    let wanted = parse_path(path);
+    let mut found: Option<(usize, usize)> = None;
+    walk(text, |line, steps| {
+        let shared = steps.iter().zip(&wanted).take_while(|(a, b)| a == b).count();
+        if shared == steps.len() && found.is_none_or(|(depth, _)| shared > depth) {
+            found = Some((shared, line));
+        }
+    });
+    let (depth, line) = found?;
+    let (_, value) = split_key(text.lines().nth(line - 1)?.trim_start_matches([' ', '-']))?;
+    match wanted.get(depth) {
+        None => scalar(value),
+        Some(Step::Key(key)) if depth + 1 == wanted.len() => scalar(flow_entry(value, key)?),
+        Some(_) => None,
+    }
+}
+
+/// Without quotes and without the comment behind it; `None` for what is no scalar.
+fn scalar(value: &str) -> Option<String> {
+    let value = value.trim();
+    for quote in ['"', '\''] {
+        if let Some(rest) = value.strip_prefix(quote) {
+            return rest.split_once(quote).map(|(inside, _)| inside.to_owned());
+        }
+    }
+    let value = value.split(" #").next().unwrap_or_default().trim();
+    (!value.is_empty() && !value.starts_with(['{', '[', '|', '>', '&', '*', '#'])).then(|| value.to_owned())
+}
+
+/// The value of a key on the first level of `{a: b, c: {d: e}}`.
+fn flow_entry<'a>(value: &'a str, key: &str) -> Option<&'a str> {
+    let inside = value.trim().strip_prefix('{')?;
+    let (mut depth, mut start) = (0_usize, 0);
+    for (at, c) in inside.char_indices() {
+        match c {
+            '{' | '[' => depth += 1,
+            ']' => depth = depth.saturating_sub(1),
+            '}' if depth > 0 => depth -= 1,
+            ',' | '}' if depth == 0 => {
+                let (name, value) = inside[start..at].split_once(':').unwrap_or(("", ""));
+                if name.trim().trim_matches(['"', '\'']) == key {
+                    return Some(value.trim());
+                }
+                if c == '}' {
+                    return None;
+                }
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    None
+}
+
 /// The line a YAML parser's own message names (`line 3`), if it does.
 pub fn line_in_message(message: &str) -> Option<usize> {
     let after = message.split_once("line ")?.1;
@@ -128,6 +184,16 @@ mod tests {
             assert_eq!(line_of(TEXT, path), Some(line), "{path}");
         }
         assert_eq!(line_of(TEXT, "data.x"), None);
+    }
+
+    #[test]
+    fn reads_scalars() {
+        let cases = [("apiVersion", Some("apps/v1")), ("metadata.name", Some("web")), ("spec.replicas", Some("3")), ("spec.containers[1].image", Some("demo")), ("spec", None), ("spec.script", None), ("metadata.uid", None)];
+        for (path, value) in cases {
+            assert_eq!(value_of(TEXT, path).as_deref(), value, "{path}");
+        }
+        let flow = "metadata: {labels: {name: no, x: [1, 2]}, name: \"a b\", namespace: c} # d\n";
+        assert_eq!((value_of(flow, "metadata.name").as_deref(), value_of(flow, "metadata.namespace").as_deref(), value_of(flow, "metadata.uid")), (Some("a b"), Some("c"), None));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::components::call::{call_details, code};
 use crate::components::icon::icon;
 use crate::components::shell::PageHead;
 use crate::components::topbar::namespace_names;
-use crate::model::deploy::{Expose, Form, Port, input_of_field, name_from_image};
+use crate::model::deploy::{Expose, Form, Port, input_of_field, name_from_image, short};
 use crate::model::json;
 use crate::model::yaml::print;
 use crate::routes::Route;
@@ -29,10 +29,6 @@ fn collection(object: &Value) -> String {
 /// A problem with the input it belongs to (empty for none).
 type Problem = (String, String);
 
-/// A message without the examples and patterns that validation adds.
-fn short(message: &str) -> String {
-    message.split(" (e.g.").next().unwrap_or_default().to_owned()
-}
 
 fn problems_of(status: &pilothouse_api::Status) -> Vec<Problem> {
     let causes: Vec<Problem> = status.details.iter().flat_map(|details| &details.causes).filter(|cause| !cause.field.is_empty()).map(|cause| (input_of_field(&cause.field).unwrap_or_default().to_owned(), short(&cause.message))).collect();

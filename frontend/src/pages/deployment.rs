@@ -9,7 +9,7 @@ use crate::model::health;
 use crate::model::json::{at, list, text};
 use crate::model::rollout::{self, Progress};
 use crate::pages::object::{Subject, selector_text};
-use crate::pages::{revisions, summary};
+use crate::pages::{expose, revisions, summary};
 
 pub fn deployment(subject: &Subject) -> impl IntoView + use<> {
     let app = app();
@@ -32,9 +32,10 @@ pub fn deployment(subject: &Subject) -> impl IntoView + use<> {
     view! {
         {progress_card(subject)}
         {pods}
+        {revisions::card(subject)}
         <div class="columns">
             <div class="column">{facts}{environment}</div>
-            <div class="column">{move || object.with(|object| conditions(object))}{revisions::card(subject)}</div>
+            <div class="column">{expose::services_card(subject)}{move || object.with(|object| conditions(object))}</div>
         </div>
         {summary::latest_events(subject)}
     }

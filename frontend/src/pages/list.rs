@@ -15,6 +15,7 @@ use crate::components::icon::icon;
 use crate::components::shell::PageHead;
 use crate::components::table::{ACCEPT, Model, ResourceTable};
 use crate::model::nav::{place, plural_title};
+use crate::routes::Route;
 
 pub fn list(resource: Arc<Resource>) -> impl IntoView {
     let app = app();
@@ -22,9 +23,10 @@ pub fn list(resource: Arc<Resource>) -> impl IntoView {
     let section = place(&resource.group_resource()).map_or("", |(section, _, _)| section.title());
     let short = resource.short_names.join(", ");
     let above = view! { {section}{(!resource.group.is_empty()).then(|| format!(" · {}", resource.api_version()))}{(!short.is_empty()).then(|| format!(" · {short}"))} }.into_any();
+    let create = create_button(&resource);
     view! {
         <div class="page page-list">
-            <PageHead title=title above=above/>
+            <PageHead title=title above=above>{create}</PageHead>
             {move || {
                 let namespace = if resource.namespaced { app.namespace.get() } else { String::new() };
                 let all = namespace.is_empty();
@@ -36,12 +38,30 @@ pub fn list(resource: Arc<Resource>) -> impl IntoView {
     }
 }
 
+/// To a first text for an object of this kind; a Deployment has a form of its own.
+fn create_button(resource: &Resource) -> impl IntoView + use<> {
+    let app = app();
+    let id = resource.group_resource();
+    let href = if id == "deployments.apps" { Route::Deploy.href() } else { format!("{}?kind={id}", Route::Apply.href()) };
+    let (namespaced, ask) = (resource.namespaced, Ask::new("create", &id));
+    let may = Memo::new(move |_| app.may(&if namespaced { app.namespace.get() } else { String::new() }, &ask));
+    let makes_sense = resource.has_verb("create") && !matches!(resource.kind.as_str(), "Event" | "Node" | "Lease" | "EndpointSlice" | "Endpoints" | "ControllerRevision");
+    move || (makes_sense && may.get()).then(|| view! { <a class="button" href=href.clone() data-testid="create">{icon("plus")}"Create"</a> })
+}
+
 fn table_with_bar(model: Model, resource: Arc<Resource>, namespace: String) -> impl IntoView {
     let app = app();
     // A filter may come with the address, such as from the overview.
     if let Some(text) = browser::query().strip_prefix("?filter=") {
         model.filter.set(js_sys::decode_uri_component(text).map(String::from).unwrap_or_default());
     }
+    // So that going back, or passing the address on, finds the list as it was.
+    Effect::new(move |before: Option<()>| {
+        let text = model.filter.get();
+        if before.is_some() {
+            browser::replace_query(&if text.is_empty() { String::new() } else { format!("?filter={}", crate::routes::encode(&text)) });
+        }
+    });
     let deleting = RwSignal::new(false);
     let ask = Ask::new("delete", &resource.group_resource());
     let may_delete = Memo::new(move |_| app.may(&namespace, &ask));

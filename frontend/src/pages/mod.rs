@@ -1,8 +1,10 @@
 //! One file per page. `list` and `object` serve every kind; the others are for what deserves a page of its own.
 
 pub mod access;
+pub mod apply;
 pub mod deploy;
 pub mod deployment;
+pub mod expose;
 pub mod list;
 pub mod login;
 pub mod logs;
@@ -37,6 +39,13 @@ pub fn with_resource<V: IntoView + 'static>(name: String, page: impl Fn(Arc<Reso
         (_, None) => view! { <div class="page">{empty("search", "No such kind", "The server has no resource by this name. It may have been a custom one that was removed.")}</div> }.into_any(),
     })
     .into_any()
+}
+
+/// Builds a page once the kinds of the server are known.
+pub fn with_discovery<V: IntoView + 'static>(page: impl Fn() -> V + Send + Sync + 'static) -> AnyView {
+    let app = app();
+    let known = Memo::new(move |_| app.discovery.with(|discovery| !discovery.is_empty()));
+    (move || if known.get() { page().into_any() } else { view! { <div class="page">{skeleton(6)}</div> }.into_any() }).into_any()
 }
 
 pub fn not_found(path: &str) -> impl IntoView + use<> {

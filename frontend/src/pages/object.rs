@@ -117,7 +117,7 @@ fn head(subject: &Subject, there: bool) -> impl IntoView + use<> {
             _ => ().into_any(),
         };
         let delete = subject.resource.has_verb("delete").then(|| subject.action("delete", "", "trash", "Delete", "delete", move || deleting.set(true)));
-        view! { {own}{delete} }
+        view! { <span class="actions" class:hidden=gone>{own}{delete}</span> }
     });
     let stays = matches!(subject.resource.kind.as_str(), "Namespace" | "Pod");
     let leave = Callback::new(move |()| if !stays { app.go(list.clone()) });

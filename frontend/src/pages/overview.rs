@@ -101,7 +101,7 @@ pub fn overview() -> impl IntoView {
                     {move || troubled(pods)}
                 </div>
                 <div class="column">
-                    <section class="card" data-testid="overview-addons"><h3>"Addons"</h3>{move || if loading() { skeleton(2).into_any() } else { addon_list() }}</section>
+                    <section class="card" data-testid="overview-addons"><h3>"Addons"</h3>{move || if loading() || own.get().is_some_and(|live| live.is_loading()) || app.discovery.with(|discovery| discovery.is_empty()) { skeleton(2).into_any() } else { addon_list() }}</section>
                     <section class="card" data-testid="overview-events"><h3><a href=Route::list("events").href()>"Events"</a><span class="grow"></span><small class="dim">"warnings first"</small></h3>{events::event_list(events, true, true, 12)}</section>
                 </div>
             </div>
@@ -116,7 +116,7 @@ fn tiles(nodes: Live<Object>, pods: Live<PodExtract>, all: Memo<Vec<Workload>>, 
         (0, 0, 0) if tones.is_empty() => "none yet".to_owned(),
         (0, 0, 0) => "all well".to_owned(),
         (0, 0, busy) => format!("{busy} in progress"),
-        (bad, warn, _) => format!("{} need attention", bad + warn),
+        (bad, warn, _) => format!("{} {} attention", bad + warn, if bad + warn == 1 { "needs" } else { "need" }),
     };
     let tile = move |route: Route, title: &'static str, tones: Vec<Tone>, loading: bool| {
         view! {
@@ -139,11 +139,13 @@ fn tiles(nodes: Live<Object>, pods: Live<PodExtract>, all: Memo<Vec<Workload>>, 
             return view! { <div class="stat"><span class="stat-title">{title}</span><b class="num">{words(used)}</b>{crate::components::meter::meter(format!("{title} used"), share(used, pick(&total)), None)}<small>{format!("used of {}", words(pick(&total)))}</small></div> }.into_any();
         }
         let used = samples.total().map(|used| pick(&used));
-        let share = share(pick(&asked), pick(&total));
+        let asked_share = share(pick(&asked), pick(&total));
+        // What is used where it is known; what is asked for otherwise.
+        let (shown, verb) = used.map_or((asked_share, "requested"), |used| (share(used, pick(&total)), "used"));
         view! {
-            <div class="stat"><span class="stat-title">{title}</span><b class="num">{format!("{:.0}%", share * 100.0)}</b>
-                {crate::components::meter::meter(format!("{title} requested"), share, used.map(|used| crate::model::capacity::share(used, pick(&total))))}
-                <small>{if pick(&total) == 0 { "no capacity yet".to_owned() } else { format!("{} of {} requested", words(pick(&asked)), words(pick(&total))) }}{used.map(|used| format!(", {} used", words(used)))}</small></div>
+            <div class="stat"><span class="stat-title">{title}<span class="dim">" "{verb}</span></span><b class="num">{format!("{:.0}%", shown * 100.0)}</b>
+                {crate::components::meter::meter(format!("{title} {verb}"), shown, used.map(|_| asked_share))}
+                <small>{if pick(&total) == 0 { "no capacity yet".to_owned() } else { format!("{} requested of {}", words(pick(&asked)), words(pick(&total))) }}</small></div>
         }
         .into_any()
     };
@@ -204,9 +206,9 @@ fn troubled(pods: Live<PodExtract>) -> Option<AnyView> {
     bad.sort_by_key(|pod| (pod.tone, std::cmp::Reverse(pod.since)));
     let total = bad.len();
     let row = |pod: PodExtract| {
-        let since = pod.since;
+        let (since, why) = (pod.since, pod.why.clone());
         view! {
-            <tr><td>{state(pod.tone, pod.word)}</td><td><a href=Route::object("pods", &pod.namespace, &pod.name).href()>{pod.name.clone()}</a></td><td class="dim">{pod.namespace}</td><td class="wrap dim">{pod.why}</td><td class="num right dim">{move || time::span(app.now.get() - since)}</td></tr>
+            <tr><td>{state(pod.tone, pod.word)}</td><td class="wrap"><a href=Route::object("pods", &pod.namespace, &pod.name).href()>{pod.name.clone()}</a><small class="clamp" title=why>{pod.why}</small></td><td class="dim">{pod.namespace}</td><td class="num right dim">{move || time::span(app.now.get() - since)}</td></tr>
         }
     };
     let all = format!("{}?filter={}", Route::list("pods").href(), encode("!status:running"));

@@ -89,11 +89,11 @@ impl Samples {
 
 /// Words and shares for a bar: requested of allocatable, with the live usage.
 fn bar(asked: i128, total: i128, used: Option<i128>, words: fn(i128) -> String) -> impl IntoView {
-    let mut label = format!("{} of {} requested", words(asked), words(total));
-    if let Some(used) = used {
-        label.push_str(&format!(", {} used", words(used)));
+    let label = format!("{} of {} requested", words(asked), words(total));
+    match used {
+        Some(used) => meter(format!("{} used, {label}", words(used)), share(used, total), Some(share(asked, total))),
+        None => meter(label, share(asked, total), None),
     }
-    meter(label, share(asked, total), used.map(|used| share(used, total)))
 }
 
 /// CPU, memory and pods in a row each.
@@ -133,17 +133,21 @@ pub fn node_list(nodes: Live<Object>, pods: Live<PodExtract>, samples: Samples) 
             let (total, own) = (allocatable(&node), asked.get(json::name(&node)).copied().unwrap_or_default());
             let used = samples.of(&name);
             let known = pods.too_many().is_none();
-            let small = |text: String| view! { <small class="num">{if known { text } else { text.split(" / ").last().unwrap_or_default().to_owned() }}</small> };
+            // Used as the agent measured it; free as the scheduler counts it.
+            let small = |used: Option<String>, free: String, total: String| {
+                let free = if known { format!("{free} free") } else { total };
+                view! { <small class="num">{used.map(|used| format!("{used} used · "))}{free}</small> }
+            };
             view! {
                 <tr>
                     <td><span class="state" title=format!("{}: {}", mark.word, mark.why)>{dot(mark.tone)}<a href=Route::object("nodes", "", &name).href()>{name.clone()}</a></span><small class="dim">{mark.word}" · "{roles(&node)}</small></td>
-                    <td>{bar(own.cpu, total.cpu, used.map(|used| used.cpu), cores)}{small(format!("{} / {}", cores(own.cpu), cores(total.cpu)))}</td>
-                    <td>{bar(own.memory, total.memory, used.map(|used| used.memory), bytes)}{small(format!("{} / {}", bytes(own.memory), bytes(total.memory)))}</td>
-                    <td>{bar(own.pods, total.pods, None, |count| count.to_string())}{small(format!("{} / {}", own.pods, total.pods))}</td>
+                    <td>{bar(own.cpu, total.cpu, used.map(|used| used.cpu), cores)}{small(used.map(|used| cores(used.cpu)), cores((total.cpu - own.cpu).max(0)), cores(total.cpu))}</td>
+                    <td>{bar(own.memory, total.memory, used.map(|used| used.memory), bytes)}{small(used.map(|used| bytes(used.memory)), bytes((total.memory - own.memory).max(0)), bytes(total.memory))}</td>
+                    <td>{bar(own.pods, total.pods, None, |count| count.to_string())}{small(Some(own.pods.to_string()).filter(|_| known), (total.pods - own.pods).max(0).to_string(), total.pods.to_string())}</td>
                 </tr>
             }
         };
-        view! { <table class="plain nodes"><thead><tr><th>"Node"</th><th>"CPU requested"</th><th>"Memory requested"</th><th>"Pods"</th></tr></thead><tbody>{all.into_iter().map(row).collect_view()}</tbody></table> }.into_any()
+        view! { <table class="plain nodes"><thead><tr><th>"Node"</th><th>"CPU"</th><th>"Memory"</th><th>"Pods"</th></tr></thead><tbody>{all.into_iter().map(row).collect_view()}</tbody></table> }.into_any()
     }
 }
 

@@ -22,10 +22,13 @@ pub fn summary(subject: &Subject) -> impl IntoView + use<> {
     let (shown, object) = (subject.clone(), subject.object);
     let body = move || {
         let object = object.get();
+        // What a kind has of its own stands on the right; of one that has nothing but scalars, these.
+        let alone = list(&object, "status/conditions").is_empty() && ["data", "stringData", "rules", "roleRef"].iter().all(|part| at(&object, part).is_null());
+        let (left, right) = if alone { (().into_any(), spec_card(&object)) } else { (spec_card(&object), ().into_any()) };
         view! {
             <div class="columns">
-                <div class="column">{about(&object, &[])}{spec_card(&object)}</div>
-                <div class="column">{conditions(&object)}{data_card(&object)}{rules_card(&object)}</div>
+                <div class="column">{about(&object, &[])}{left}</div>
+                <div class="column">{right}{conditions(&object)}{data_card(&object)}{rules_card(&object)}</div>
             </div>
         }
     };

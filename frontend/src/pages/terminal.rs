@@ -55,12 +55,11 @@ pub fn terminal(subject: &Subject) -> impl IntoView + use<> {
     };
     view! {
         <section class="card terminal-card">
-            <div class="bar">
+            <div class="bar" class:hidden=move || running.with(Vec::is_empty)>
                 <select class="input" aria-label="Container" data-testid="terminal-container" on:change=move |event| chosen.set(event_target_value(&event))>
                     {move || running.get().into_iter().map(|name| view! { <option value=name.clone()>{name.clone()}</option> }).collect_view()}
                 </select>
-                <span data-testid="terminal-state">{move || state(tone.get(), word.get())}</span>
-                <span class="grow"></span>
+                <span class="grow" data-testid="terminal-state">{move || state(tone.get(), word.get())}</span>
                 <button class="button" data-testid="terminal-start" on:click=move |_| session.update(|count| *count += 1)>{icon("restart")}"New session"</button>
             </div>
             {body}

@@ -44,7 +44,7 @@ pub fn yaml(subject: &Subject) -> impl IntoView + use<> {
     // What happened to the edit when the object changed meanwhile.
     let notice = RwSignal::new("");
     let render = move |object: &Value| if noise.get() { print(object) } else { print(&json::without_noise(object)) };
-    let editor = Editor::new(object.with_untracked(|object| print(&json::without_noise(object))));
+    let editor = Editor::new(object.with_untracked(|object| print(&json::without_noise(object)))).read_only();
     // What the edit began from.
     let base = StoredValue::new(Object::default());
     Effect::new(move || {
@@ -224,12 +224,12 @@ pub fn yaml(subject: &Subject) -> impl IntoView + use<> {
         </Show>
         <Show when=move || !notice.with(|notice| notice.is_empty())><p class="notice" role="status" data-testid="yaml-notice">{notice}</p></Show>
         {difference}
-        <div class="editor-frame" class:folded=move || matches!(mode.get(), Mode::Review { .. })><EditorView editor read_only=true/></div>
+        <div class="editor-frame" class:folded=move || matches!(mode.get(), Mode::Review { .. })><EditorView editor/></div>
     }
 }
 
 /// Without what every write changes.
-fn without_version(object: &Value) -> Value {
+pub fn without_version(object: &Value) -> Value {
     let mut copy = json::without_noise(object);
     if let Some(meta) = copy.get_mut("metadata").and_then(Value::as_object_mut) {
         meta.remove("resourceVersion");
@@ -239,7 +239,7 @@ fn without_version(object: &Value) -> Value {
 }
 
 /// Lines to mark, and all there is to say in words.
-fn explain(status: &Status, text: &str) -> (Vec<(usize, String)>, Vec<String>) {
+pub fn explain(status: &Status, text: &str) -> (Vec<(usize, String)>, Vec<String>) {
     let causes: Vec<_> = status.details.iter().flat_map(|details| &details.causes).filter(|cause| !cause.field.is_empty()).collect();
     if causes.is_empty() {
         // The parser names a line; the strict decoder names fields.
