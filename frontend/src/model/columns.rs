@@ -26,6 +26,8 @@ pub fn template(columns: &[(usize, Column)], rows: &[std::sync::Arc<Row>], names
         } else {
             sample().filter_map(|row| row.cells.get(*index)).map(|cell| cell.text().chars().count()).max().unwrap_or_default()
         };
+        // A mark stands before the words of a state.
+        let widest = if matches!(column.name.as_str(), "Status" | "Phase" | "State" | "Type") { widest + 2 } else { widest };
         push(widest.max(column.name.chars().count() + 2), if place == 0 { 16 } else { LEAST });
         if place == 0 && namespace {
             push(sample().map(|row| row.namespace.len()).max().unwrap_or_default(), 11);
