@@ -28,6 +28,7 @@ mod request;
 mod server;
 mod setup;
 mod subresources;
+mod warnings;
 
 pub use body::Body;
 pub use bootstrap::{Error, INTERNAL, Secrets};

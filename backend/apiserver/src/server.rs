@@ -29,7 +29,7 @@ use crate::fairness::Fairness;
 use crate::metrics::Metrics;
 use crate::registry::{self, Kinds};
 use crate::request::RequestInfo;
-use crate::{compress, discovery, error as errors, openapi, paths, subresources};
+use crate::{compress, discovery, error as errors, openapi, paths, subresources, warnings};
 
 /// A request slower than this is logged (watches and streams apart).
 const SLOW: std::time::Duration = std::time::Duration::from_secs(1);
@@ -133,7 +133,8 @@ impl ApiServer {
         let long = matches!(verb.as_str(), "watch" | "connect") || !info.rest.is_empty() || is_stream(&info);
         let labels = self.0.metrics.labels(&info);
         let gzip = !long && request.extensions().get::<InProcess>().is_none() && compress::accepts(request.headers());
-        let answer = AssertUnwindSafe(self.answer(request, info)).catch_unwind().await;
+        let mut said = Vec::new();
+        let answer = AssertUnwindSafe(self.answer(request, info, &mut said)).catch_unwind().await;
         let mut response = match answer {
             Ok(Ok(response)) => response,
             Ok(Err(status)) => {
@@ -152,6 +153,7 @@ impl ApiServer {
                 errors::response(&Status::internal("this request triggered a panic; see the server's log"))
             }
         };
+        warnings::add(response.headers_mut(), &said);
         if gzip {
             response = compress::compressed(response);
         }
@@ -168,7 +170,8 @@ impl ApiServer {
         response
     }
 
-    async fn answer(&self, request: Request<Body>, info: RequestInfo) -> Answer {
+    /// The answer, and what it is to be warned of, whether it is good or bad.
+    async fn answer(&self, request: Request<Body>, info: RequestInfo, said: &mut Vec<String>) -> Answer {
         let (mut parts, body) = request.into_parts();
         if let Some(response) = paths::public(&self.0, &info, &parts).await {
             return response;
@@ -185,14 +188,9 @@ impl ApiServer {
         authorize(&self.0.authorizer, &user, &info, query.text("fieldSelector"))?;
         let upgrade = parts.extensions.remove::<crate::door::UpgradeSlot>();
         let mut call = Call { info, user, parts, query, warnings: Vec::new() };
-        let mut response = dispatch(&self.0, &mut call, body, upgrade).await?;
-        for warning in &call.warnings {
-            let text: String = warning.chars().filter(|c| !c.is_control()).collect::<String>().replace('"', "\\\"");
-            if let Ok(value) = HeaderValue::from_str(&format!("299 - \"{text}\"")) {
-                response.headers_mut().append(http::header::WARNING, value);
-            }
-        }
-        Ok(response)
+        let answer = dispatch(&self.0, &mut call, body, upgrade).await;
+        *said = call.warnings;
+        answer
     }
 
     fn authenticate(&self, parts: &http::request::Parts) -> Result<Arc<UserInfo>, Status> {
@@ -260,7 +258,8 @@ async fn dispatch(
     if !kind.namespaced && !info.namespace.is_empty() && info.resource != "namespaces" {
         return Err(Status::unknown_path());
     }
-    if info.subresource.is_empty() {
+    call.warnings.extend(kind.deprecated().map(str::to_owned));
+    if call.info.subresource.is_empty() {
         registry::answer(server, call, &kind, body).await
     } else {
         subresources::answer(server, call, &kind, body, upgrade).await

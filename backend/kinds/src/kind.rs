@@ -196,6 +196,20 @@ impl Kind {
         errors
     }
 
+    /// The warning that every request about this kind carries.
+    pub fn deprecated(&self) -> Option<&'static str> {
+        self.strategy().deprecated
+    }
+
+    /// What clients are to be told of a new object or an update, though it is taken.
+    pub fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Behaviour::Builtin(strategy) = &self.behaviour {
+            (strategy.warn)(new, old, &mut warnings);
+        }
+        warnings
+    }
+
     /// The columns of a Table, kubectl's own; priority 1 is shown by `-o wide` only.
     pub fn columns(&self) -> &[Column] {
         match &self.behaviour {

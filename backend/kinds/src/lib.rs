@@ -18,6 +18,7 @@ mod kinds;
 mod meta;
 mod strategy;
 mod value;
+mod warnings;
 
 pub use builtin::builtin;
 pub use columns::{Column, ColumnType};

@@ -123,6 +123,10 @@ pub struct Strategy {
     pub validate_update_as_sent: fn(new: &Value, old: &Value, &mut ErrorList),
     pub validate_status_update: fn(new: &Value, old: &Value, &mut ErrorList),
     pub validate_subresource_update: fn(new: &Value, old: &Value, subresource: &str, &mut ErrorList),
+    /// What is to be said of a new object (`old` is none) or an update that is taken all the same.
+    pub warn: fn(new: &Value, old: Option<&Value>, &mut Vec<String>),
+    /// What every request about the kind is to be warned of: that it is on its way out.
+    pub deprecated: Option<&'static str>,
     /// Empty for the plain two: Name, Created At.
     pub columns: &'static [Column],
     pub row: fn(&Value, Timestamp) -> Vec<Value>,
@@ -164,6 +168,8 @@ impl Strategy {
         validate_update_as_sent: |_, _, _| {},
         validate_status_update: |_, _, _| {},
         validate_subresource_update: |_, _, _, _| {},
+        warn: |_, _, _| {},
+        deprecated: None,
         columns: &[],
         row: |_, _| Vec::new(),
         fields: &[],

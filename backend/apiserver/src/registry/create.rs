@@ -89,7 +89,7 @@ pub async fn create(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
     render::with(kind, &object, wanted, &call.query, StatusCode::CREATED)
 }
 
-/// Prepares, admits, validates and stores a new object; with `dryRun` everything but the storing.
+/// Admits, prepares, validates and stores a new object; with `dryRun` everything but the storing.
 pub async fn store_new(
     server: &Arc<Server>,
     call: &mut Call,
@@ -98,42 +98,12 @@ pub async fn store_new(
 ) -> Result<Obj, Status> {
     let dry_run = options::dry_run(call)?;
     metadata::place(kind, &mut object, &call.info.namespace)?;
-    if !metadata::text(&object, "resourceVersion").is_empty() {
-        return Err(Status::failure(
-            500,
-            "InternalError",
-            "resourceVersion should not be set on objects to be created",
-        ));
-    }
-    let base = metadata::text(&object, "generateName").to_owned();
-    let generated = metadata::text(&object, "name").is_empty() && !base.is_empty();
-    for attempt in 1.. {
-        let mut candidate = object.clone();
-        if generated {
-            metadata::map(&mut candidate).insert("name".into(), json!(metadata::generate_name(&base)));
-        }
-        match store_candidate(server, call, kind, candidate, dry_run).await {
-            Err(status) if generated && status.reason == "AlreadyExists" && attempt < NAME_ATTEMPTS => {}
-            outcome => return outcome,
-        }
-    }
-    unreachable!("the loop ends with its last attempt")
-}
-
-async fn store_candidate(
-    server: &Arc<Server>,
-    call: &mut Call,
-    kind: &Arc<Kind>,
-    mut object: Value,
-    dry_run: bool,
-) -> Result<Obj, Status> {
+    metadata::wipe_system_fields(&mut object);
+    call.warnings.extend(metadata::dedup_owners(&mut object, false));
     let now = Timestamp::now();
-    let fields = metadata::map(&mut object);
-    fields.insert("uid".into(), json!(uuid::Uuid::new_v4().to_string()));
-    fields.insert("creationTimestamp".into(), json!(metadata::stamp(now)));
     kind.default(&mut object);
-    kind.prepare_create(&mut object);
-    record_requester(call, kind, &mut object);
+    // What was sent is its sender's; what admission and the kind add is nobody's.
+    own(call, kind, &mut object, now)?;
     let name = metadata::text(&object, "name").to_owned();
     let mut request = admission_request(call, kind, AdmissionOperation::Create, "", &name);
     request.dry_run = dry_run;
@@ -141,31 +111,80 @@ async fn store_candidate(
     server.admission.settle(&request).await;
     server.admission.admit(&mut request)?;
     let mut object = request.object.take().unwrap_or_default();
+    call.warnings.extend(metadata::dedup_owners(&mut object, true));
     kind.default(&mut object);
-    let companions = services::allocate(server, kind, &mut object, None, dry_run)?;
+    if !metadata::text(&object, "resourceVersion").is_empty() {
+        return Err(Status::failure(500, "", "resourceVersion should not be set on objects to be created"));
+    }
+    let base = metadata::text(&object, "generateName").to_owned();
+    let generated = metadata::text(&object, "name").is_empty() && !base.is_empty();
+    for attempt in 1.. {
+        let mut candidate = object.clone();
+        let fields = metadata::map(&mut candidate);
+        fields.insert("uid".into(), json!(uuid::Uuid::new_v4().to_string()));
+        fields.insert("creationTimestamp".into(), json!(metadata::stamp(now)));
+        if generated {
+            fields.insert("name".into(), json!(metadata::generate_name(&base)));
+        }
+        match store_candidate(server, call, kind, &mut request, candidate).await {
+            Err(status) if generated && status.reason == "AlreadyExists" => {
+                if attempt == NAME_ATTEMPTS {
+                    return Err(no_name_left(status));
+                }
+            }
+            outcome => return outcome,
+        }
+    }
+    unreachable!("the loop ends with its last attempt")
+}
+
+/// Every name that was tried was taken; the client may try again.
+fn no_name_left(mut status: Status) -> Status {
+    status.message.push_str(", the server was not able to generate a unique name for the object");
+    status.retry_after(1)
+}
+
+/// Writes down who sent which field, unless server-side apply has done so.
+fn own(call: &Call, kind: &Kind, object: &mut Value, time: Timestamp) -> Result<(), Status> {
+    if is_applied(&object["metadata"]["managedFields"]) {
+        return Ok(());
+    }
+    let name = options::manager(call)?;
+    let manager = Manager {
+        name: &name,
+        operation: Operation::Update,
+        api_version: &kind.api_version(),
+        subresource: "",
+        time,
+        reset_fields: reset_fields(kind, ""),
+    };
+    managed::update(&schema(kind), None, object, &manager);
+    Ok(())
+}
+
+async fn store_candidate(
+    server: &Arc<Server>,
+    call: &mut Call,
+    kind: &Arc<Kind>,
+    request: &mut AdmissionRequest,
+    mut object: Value,
+) -> Result<Obj, Status> {
+    record_requester(call, kind, &mut object);
+    let companions = services::allocate(server, kind, &mut object, None, request.dry_run)?;
+    kind.prepare_create(&mut object);
+    let name = metadata::text(&object, "name").to_owned();
     let errors = kind.validate(&object);
     if !errors.is_empty() {
         return Err(Status::invalid(&kind.group, &kind.kind, &name, &errors));
     }
+    call.warnings.extend(kind.warnings(&object, None));
+    request.name.clone_from(&name);
     request.object = Some(object);
-    server.admission.validate(&mut request)?;
+    let admitted = server.admission.validate(request);
     call.warnings.append(&mut request.warnings);
-    let mut object = request.object.take().unwrap_or_default();
-    let manager = options::manager(call)?;
-    if object["metadata"]["managedFields"].is_null()
-        || object["metadata"].get("managedFields").is_none_or(|m| !is_applied(m))
-    {
-        let manager = Manager {
-            name: &manager,
-            operation: Operation::Update,
-            api_version: &kind.api_version(),
-            subresource: "",
-            time: now,
-            reset_fields: reset_fields(kind, ""),
-        };
-        managed::update(&schema(kind), None, &mut object, &manager);
-    }
-    store(server, call, kind, &name, object, companions, dry_run).await
+    admitted?;
+    let object = request.object.take().unwrap_or_default();
+    store(server, call, kind, &name, object, companions, request.dry_run).await
 }
 
 /// Whether server-side apply has written the owners already.
@@ -186,7 +205,7 @@ async fn store(
     let bytes = encoded(kind, object)?;
     if dry_run {
         if server.store.get(&key).is_some() {
-            return Err(Status::already_exists(&kind.group, &kind.plural, name));
+            return Err(taken(server, kind, call, name, Status::already_exists(&kind.group, &kind.plural, name)));
         }
         return pretend(key, &bytes, 0);
     }
@@ -202,7 +221,16 @@ async fn store(
                 all.into_iter().next().ok_or_else(|| StoreError::Internal("a unit came back empty".into()))
             })
         };
-    outcome.map_err(|error| from_store(error, subject(kind, name)))
+    outcome.map_err(|error| taken(server, kind, call, name, from_store(error, subject(kind, name))))
+}
+
+/// Says of a name that is taken whether it will soon be free.
+fn taken(server: &Server, kind: &Kind, call: &Call, name: &str, mut status: Status) -> Status {
+    let holder = server.store.get(&key(kind, &call.info.namespace, name));
+    if status.reason == "AlreadyExists" && holder.is_some_and(|holder| metadata::is_deleting(&holder.value())) {
+        status.message.insert_str(0, "object is being deleted: ");
+    }
+    status
 }
 
 /// What a dry run answers: the object as it would be, at the revision it has now.

@@ -15,7 +15,7 @@ use pilothouse_api::Status;
 use pilothouse_api::field::{Error as FieldError, Path};
 use pilothouse_api::selector::{FieldSelector, LabelSelector};
 use pilothouse_kinds::Kind;
-use pilothouse_storage::{Entry, Obj, View};
+use pilothouse_storage::{Entry, Error as StoreError, Obj, View};
 use serde_json::{Value, json};
 
 use super::{options, read, render};
@@ -82,29 +82,44 @@ impl Selection {
     }
 }
 
-/// A continue token: where the list stands, and at which revision (0: any).
+/// A continue token: where the list stands, and at which revision (none: the newest).
 struct Token {
-    revision: u64,
+    revision: Option<u64>,
     namespace: String,
     name: String,
 }
 
 impl Token {
     fn parse(text: &str) -> Result<Self, Status> {
-        let bad = || Status::bad_request("continue key is not valid");
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|_| bad())?;
-        let value: Value = serde_json::from_slice(&bytes).map_err(|_| bad())?;
-        let start = value["start"].as_str().ok_or_else(bad)?;
-        let (namespace, name) = start.split_once('/').ok_or_else(bad)?;
+        let bad = |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid{why}"));
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| bad(format!(": {error}")))?;
+        let value: Value = serde_json::from_slice(&bytes).map_err(|error| bad(format!(": {error}")))?;
+        match value["v"].as_str().unwrap_or_default() {
+            "meta.k8s.io/v1" => {}
+            other => return Err(bad(format!(": server does not recognize this encoded version {other}"))),
+        }
+        let revision = value["rv"].as_i64().filter(|revision| *revision != 0).ok_or_else(|| {
+            bad(": incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into())
+        })?;
+        let start = value["start"].as_str().unwrap_or_default();
+        if start.is_empty() {
+            return Err(bad(": encoded start key empty (version meta.k8s.io/v1)".into()));
+        }
+        let (namespace, name) = start.split_once('/').ok_or_else(|| bad(format!(": {start}")))?;
         Ok(Self {
-            revision: value["rv"].as_u64().ok_or_else(bad)?,
+            // Below zero, as upstream, the list goes on without consistency.
+            revision: u64::try_from(revision).ok(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         })
     }
-    fn render(revision: u64, last: &Entry) -> String {
-        let start = format!("{}/{}", last.key.namespace, last.key.name);
+    fn render(&self) -> String {
+        let start = format!("{}/{}", self.namespace, self.name);
+        let revision = self.revision.and_then(|revision| i64::try_from(revision).ok()).unwrap_or(-1);
         URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start}).to_string())
+    }
+    fn behind(revision: u64, last: &Entry) -> Self {
+        Self { revision: Some(revision), namespace: last.key.namespace.to_string(), name: last.key.name.to_string() }
     }
 }
 
@@ -116,61 +131,86 @@ pub struct Found {
     pub remaining: Option<usize>,
 }
 
-async fn view(server: &Server, call: &Call, kind: &Kind, token: Option<&Token>) -> Result<View, Status> {
-    let subject = read::subject(kind, "");
-    let version = call.query.text("resourceVersion");
-    let rule = call.query.text("resourceVersionMatch");
-    let forbidden = |why: &str| {
-        let error = FieldError::forbidden(Path::new("resourceVersionMatch"), format!("resourceVersionMatch {why}"));
-        Err(options::invalid(call, error))
-    };
-    match (rule, version, token) {
-        ("", ..) => {}
-        ("Exact" | "NotOlderThan", _, Some(_)) => return forbidden("is forbidden when continue is provided"),
-        ("Exact" | "NotOlderThan", "", None) => return forbidden("is forbidden unless resourceVersion is provided"),
-        ("Exact", "0", None) => return forbidden("\"exact\" is forbidden for resourceVersion \"0\""),
-        ("Exact" | "NotOlderThan", ..) => {}
-        (other, ..) => {
-            let field = Path::new("resourceVersionMatch");
-            let supported = ["Exact", "NotOlderThan", ""];
-            return Err(options::invalid(call, FieldError::not_supported(field, other, &supported)));
+/// The options of a list that exclude each other.
+fn check_options(call: &Call) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    let (version, rule) = (call.query.text("resourceVersion"), call.query.text("resourceVersionMatch"));
+    let field = || Path::new("resourceVersionMatch");
+    if !rule.is_empty() {
+        if version.is_empty() {
+            let why = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+            errors.push(FieldError::forbidden(field(), why));
+        }
+        if !call.query.text("continue").is_empty() {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            errors.push(FieldError::forbidden(field(), why));
+        }
+        if !matches!(rule, "Exact" | "NotOlderThan") {
+            errors.push(FieldError::not_supported(field(), rule, &["Exact", "NotOlderThan", ""]));
+        }
+        if rule == "Exact" && version == "0" {
+            let why = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+            errors.push(FieldError::forbidden(field(), why));
         }
     }
+    if call.query.get("sendInitialEvents").is_some() {
+        let why = "sendInitialEvents is forbidden for list";
+        errors.push(FieldError::forbidden(Path::new("sendInitialEvents"), why));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(options::invalid_all(call, errors)) }
+}
+
+/// The picture that a list asks for. Without a rule, a page is of exactly the revision it names, as upstream.
+async fn view(
+    server: &Server,
+    call: &Call,
+    kind: &Kind,
+    token: Option<&Token>,
+    limit: Option<usize>,
+) -> Result<View, Status> {
+    let version = call.query.text("resourceVersion");
     if let Some(token) = token {
         if !matches!(version, "" | "0") {
             return Err(Status::bad_request("specifying resource version is not allowed when using continue"));
         }
-        if token.revision == 0 {
-            read::wait_for_version(server, "", subject).await?;
-            return Ok(server.store.view(&kind.storage));
-        }
-        return at(server, kind, token.revision).await;
+        return match token.revision {
+            Some(revision) => at(server, kind, revision).await,
+            None => newest(server, kind, "").await,
+        };
     }
-    if rule == "Exact" {
-        return at(server, kind, read::parse_version(version)?).await;
-    }
-    read::wait_for_version(server, version, subject).await?;
+    let exact = match call.query.text("resourceVersionMatch") {
+        "" => limit.is_some() && !matches!(version, "" | "0"),
+        rule => rule == "Exact",
+    };
+    if exact { at(server, kind, read::parse_version(version)?).await } else { newest(server, kind, version).await }
+}
+
+async fn newest(server: &Server, kind: &Kind, version: &str) -> Result<View, Status> {
+    read::wait_for_version(server, version, read::subject(kind, "")).await?;
     Ok(server.store.view(&kind.storage))
 }
 
 async fn at(server: &Server, kind: &Kind, revision: u64) -> Result<View, Status> {
     let subject = read::subject(kind, "");
     server.store.wait_for(revision, read::REVISION_PATIENCE).await.map_err(|error| from_store(error, subject))?;
-    server.store.view_at(&kind.storage, revision).await.map_err(|error| from_store(error, subject))
+    server.store.view_at(&kind.storage, revision).await.map_err(|error| match error {
+        StoreError::Compacted { .. } => Status::expired("The resourceVersion for the provided list is too old."),
+        error => from_store(error, subject),
+    })
 }
 
 /// Selects the objects of one answer.
 pub async fn find(server: &Server, call: &Call, kind: &Kind) -> Result<Found, Status> {
+    check_options(call)?;
     let selection = Selection::new(call, kind)?;
     let limit = call.query.number::<usize>("limit")?.filter(|limit| *limit > 0);
     let token = match call.query.text("continue") {
         "" => None,
         text => Some(Token::parse(text)?),
     };
-    let view = match view(server, call, kind, token.as_ref()).await {
-        Ok(view) => view,
-        Err(status) if status.code == 410 && token.is_some() => return Err(inconsistent(token.as_ref())),
-        Err(status) => return Err(status),
+    let view = match (view(server, call, kind, token.as_ref(), limit).await, &token) {
+        (Err(status), Some(token)) if status.code == 410 => return Err(inconsistent(token)),
+        (view, _) => view?,
     };
     if let Some(name) = &selection.name
         && (selection.namespace.is_some() || !kind.namespaced)
@@ -198,19 +238,16 @@ pub async fn find(server: &Server, call: &Call, kind: &Kind) -> Result<Found, St
             items.push(Arc::clone(object));
         }
     }
-    let next = items.last().filter(|_| more).map(|last| Token::render(view.revision, last));
+    let next = items.last().filter(|_| more).map(|last| Token::behind(view.revision, last).render());
     // Counting what is left is cheap only where nothing has to be matched; upstream does the same.
     let remaining = (more && everything).then(|| rest.count() + 1);
     Ok(Found { revision: view.revision, items, next, remaining })
 }
 
 /// 410 with a token that goes on from the same place without consistency.
-fn inconsistent(token: Option<&Token>) -> Status {
-    let status = Status::expired(EXPIRED);
-    let Some(token) = token else { return status };
-    let start = format!("{}/{}", token.namespace, token.name);
-    let fresh = URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": 0, "start": start}).to_string());
-    status.with_continue(&fresh)
+fn inconsistent(token: &Token) -> Status {
+    let fresh = Token { revision: None, namespace: token.namespace.clone(), name: token.name.clone() };
+    Status::expired(EXPIRED).with_continue(&fresh.render())
 }
 
 fn list_metadata(found: &Found) -> Value {

@@ -64,6 +64,41 @@ pub fn place(kind: &Kind, object: &mut Value, namespace: &str) -> Result<(), Sta
     Ok(())
 }
 
+/// What no client says of a new object.
+pub fn wipe_system_fields(object: &mut Value) {
+    if let Some(fields) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        for system in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
+            fields.remove(system);
+        }
+    }
+}
+
+/// Leaves one of owners that are named twice; gives upstream's warning about it.
+pub fn dedup_owners(object: &mut Value, admitted: bool) -> Option<String> {
+    let owners = object.get_mut("metadata")?.get_mut("ownerReferences")?.as_array_mut()?;
+    let mut twice: Vec<String> = Vec::new();
+    let mut kept: Vec<Value> = Vec::with_capacity(owners.len());
+    for owner in owners.drain(..) {
+        if kept.contains(&owner) {
+            let uid = owner["uid"].as_str().unwrap_or_default().to_owned();
+            if !twice.contains(&uid) {
+                twice.push(uid);
+            }
+        } else {
+            kept.push(owner);
+        }
+    }
+    *owners = kept;
+    let when = if admitted { " after mutating admission happens" } else { "" };
+    (!twice.is_empty()).then(|| {
+        format!(
+            ".metadata.ownerReferences contains duplicate entries{when}; API server dedups owner references in 1.20+, \
+             and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {}",
+            twice.join(", ")
+        )
+    })
+}
+
 /// Whether a deletion was asked for.
 pub fn is_deleting(object: &Value) -> bool {
     object["metadata"]["deletionTimestamp"].is_string()

@@ -25,6 +25,11 @@ pub fn invalid(call: &Call, error: Error) -> Status {
     Status::invalid("meta.k8s.io", kind(call), "", &vec![error])
 }
 
+/// 422 about several of them.
+pub fn invalid_all(call: &Call, errors: Vec<Error>) -> Status {
+    Status::invalid("meta.k8s.io", kind(call), "", &errors)
+}
+
 /// `dryRun=All`, or nothing.
 ///
 /// # Errors

@@ -14,7 +14,7 @@ use pilothouse_schema::patch::{json_patch, merge_patch, strategic_merge};
 use serde_json::{Value, json};
 
 use super::create::{reset_fields, store_new};
-use super::update::{Ownership, Written, replace};
+use super::update::{Ownership, Written, may_create, replace};
 use super::{metadata, options, render, schema};
 use crate::body::{self, Body};
 use crate::negotiate;
@@ -191,11 +191,7 @@ async fn create_applied(
     manager: &Manager<'_>,
     force: bool,
 ) -> Result<Written, Status> {
-    let attributes =
-        pilothouse_access::authz::Attributes::resource(&call.user, "create", &kind.group, &kind.version, &kind.plural)
-            .namespace(&call.info.namespace)
-            .name(&call.info.name);
-    server.authorizer.check(&attributes)?;
+    may_create(server, call, kind)?;
     let mut object = managed::apply(&schema(kind), None, config, manager, force)?;
     metadata::map(&mut object).remove("resourceVersion");
     let object = store_new(server, call, kind, object).await?;

@@ -62,10 +62,15 @@ pub async fn update(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
     let written = replace(server, call, kind, &name, subresource, Ownership::Update, |_| Ok(sent.clone())).await;
     let written = match written {
         Err(status) if status.code == 404 && subresource.is_empty() && kind.allows_create_on_update() => {
-            let may = status.reason == "NotFound" && metadata::text(&sent, "uid").is_empty();
-            if !may {
+            let uid = metadata::text(&sent, "uid");
+            if status.reason != "NotFound" {
                 return Err(status);
             }
+            if !uid.is_empty() {
+                let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: ");
+                return Err(Status::conflict(&kind.group, &kind.plural, &name, &why));
+            }
+            may_create(server, call, kind)?;
             metadata::map(&mut sent).remove("resourceVersion");
             Written { object: store_new(server, call, kind, sent).await?, created: true }
         }
@@ -73,6 +78,18 @@ pub async fn update(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
     };
     let status = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     render::with(kind, &written.object, wanted, &call.query, status)
+}
+
+/// Creating by an update or a patch needs the right to create.
+///
+/// # Errors
+/// 403 without it.
+pub fn may_create(server: &Server, call: &Call, kind: &Kind) -> Result<(), Status> {
+    let attributes =
+        pilothouse_access::authz::Attributes::resource(&call.user, "create", &kind.group, &kind.version, &kind.plural)
+            .namespace(&call.info.namespace)
+            .name(&call.info.name);
+    server.authorizer.check(&attributes)
 }
 
 /// Computes the new state from the stored one and writes it. The new state's own resourceVersion and uid, if it
@@ -158,26 +175,11 @@ async fn write(
         metadata::map(&mut new).insert("managedFields".into(), managed);
     }
     metadata::map(&mut new).insert("resourceVersion".into(), json!(stored.revision.to_string()));
-    let mut request = admission_request(call, kind, AdmissionOperation::Update, subresource, &name);
-    request.dry_run = dry_run;
-    request.old = Some(Arc::new(old.clone()));
-    request.object = Some(new);
-    server.admission.admit(&mut request)?;
-    let mut new = request.object.take().unwrap_or_default();
-    kind.default(&mut new);
-    let companions = if subresource.is_empty() {
-        services::allocate(server, kind, &mut new, Some(old), dry_run)?
-    } else {
-        Vec::new()
-    };
-    let errors = kind.validate_update(&new, old, subresource);
-    if !errors.is_empty() {
-        return Err(Status::invalid(&kind.group, &kind.kind, &name, &errors).into());
+    // PATCH, as upstream, is looked at after admission only.
+    if call.info.verb == "update" {
+        call.warnings.extend(metadata::dedup_owners(&mut new, false));
     }
-    request.object = Some(new);
-    server.admission.validate(&mut request)?;
-    call.warnings.append(&mut request.warnings);
-    let mut new = request.object.take().unwrap_or_default();
+    // What was sent is its sender's; what admission adds is nobody's.
     if matches!(ownership, Ownership::Update) {
         let manager_name = options::manager(call)?;
         let manager = Manager {
@@ -190,6 +192,36 @@ async fn write(
         };
         managed::update(&schema(kind), Some(old), &mut new, &manager);
     }
+    let mut request = admission_request(call, kind, AdmissionOperation::Update, subresource, &name);
+    request.dry_run = dry_run;
+    request.old = Some(Arc::new(old.clone()));
+    request.object = Some(new);
+    server.admission.admit(&mut request)?;
+    let mut new = request.object.take().unwrap_or_default();
+    call.warnings.extend(metadata::dedup_owners(&mut new, true));
+    kind.default(&mut new);
+    let admitted = metadata::map(&mut new).get("managedFields").cloned();
+    kind.prepare_update(&mut new, old, subresource);
+    if let Some(managed) = admitted {
+        metadata::map(&mut new).insert("managedFields".into(), managed);
+    }
+    let companions = if subresource.is_empty() {
+        services::allocate(server, kind, &mut new, Some(old), dry_run)?
+    } else {
+        Vec::new()
+    };
+    let errors = kind.validate_update(&new, old, subresource);
+    if !errors.is_empty() {
+        return Err(Status::invalid(&kind.group, &kind.kind, &name, &errors).into());
+    }
+    if subresource.is_empty() {
+        call.warnings.extend(kind.warnings(&new, Some(old)));
+    }
+    request.object = Some(new);
+    let admitted = server.admission.validate(&mut request);
+    call.warnings.append(&mut request.warnings);
+    admitted?;
+    let new = request.object.take().unwrap_or_default();
     // A write that changes nothing is none: no revision, no event.
     if managed::same_but_times(old, &new) {
         return Ok(Arc::clone(stored));

@@ -153,27 +153,17 @@ struct Start {
     initial: Vec<Obj>,
     /// A bookmark that says that all initial events have been sent.
     end_bookmark: bool,
+    /// Events up to this revision are not the watcher's.
+    silent_until: u64,
 }
 
 async fn start(server: &Server, call: &Call, kind: &Kind, selection: &Selection) -> Result<Start, Status> {
+    check_options(call)?;
     let version = call.query.text("resourceVersion");
-    let initial_asked = call.query.get("sendInitialEvents").map(|_| call.query.flag("sendInitialEvents"));
-    let rule = call.query.text("resourceVersionMatch");
-    match (initial_asked, rule) {
-        (Some(_), "NotOlderThan") | (None, "") => {}
-        (Some(_), _) => {
-            return Err(forbidden(call, "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"));
-        }
-        (None, _) => {
-            return Err(forbidden(
-                call,
-                "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
-            ));
-        }
-    }
+    let asked = call.query.get("sendInitialEvents").map(crate::request::is_true);
     let subject = read::subject(kind, "");
-    let with_state = initial_asked.unwrap_or(matches!(version, "" | "0"));
-    read::wait_for_version(server, version, subject).await?;
+    // Who does not say where to begin gets the state too, as if it had been asked for.
+    let with_state = asked.unwrap_or(matches!(version, "" | "0"));
     let scope = |from: u64| {
         server.store.watch(&kind.storage, selection.namespace.as_deref(), selection.name.as_deref(), from).map_err(
             |error| match error {
@@ -183,19 +173,48 @@ async fn start(server: &Server, call: &Call, kind: &Kind, selection: &Selection)
         )
     };
     if !with_state {
-        let from = match version {
-            "" | "0" => server.store.revision(),
+        let asked = match version {
+            "" | "0" => 0,
             text => read::parse_version(text)?,
         };
-        return Ok(Start { watcher: scope(from)?, initial: Vec::new(), end_bookmark: false });
+        if asked == 0 {
+            read::wait_for_version(server, version, subject).await?;
+        }
+        // A watch from a revision that is still to come is silent until then.
+        let now = server.store.revision();
+        let from = if asked == 0 { now } else { asked.min(now) };
+        return Ok(Start { watcher: scope(from)?, initial: Vec::new(), end_bookmark: false, silent_until: asked });
     }
+    read::wait_for_version(server, version, subject).await?;
     let view = server.store.view(&kind.storage);
     let initial = view.iter(selection.namespace.as_deref(), None).filter(|o| selection.matches(o)).cloned().collect();
-    Ok(Start { watcher: scope(view.revision)?, initial, end_bookmark: initial_asked == Some(true) })
+    Ok(Start { watcher: scope(view.revision)?, initial, end_bookmark: true, silent_until: 0 })
 }
 
-fn forbidden(call: &Call, why: &str) -> Status {
-    options::invalid(call, FieldError::forbidden(Path::new("resourceVersionMatch"), why))
+/// The options of a watch that exclude each other.
+fn check_options(call: &Call) -> Result<(), Status> {
+    let mut errors = Vec::new();
+    let asked = call.query.get("sendInitialEvents").is_some();
+    let rule = call.query.text("resourceVersionMatch");
+    let field = || Path::new("resourceVersionMatch");
+    if asked && rule != "NotOlderThan" {
+        let why = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
+        errors.push(FieldError::forbidden(field(), why));
+    }
+    if !rule.is_empty() {
+        if !asked {
+            let why = "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided";
+            errors.push(FieldError::forbidden(field(), why));
+        }
+        if rule != "NotOlderThan" {
+            errors.push(FieldError::not_supported(field(), rule, &["NotOlderThan"]));
+        }
+        if !call.query.text("continue").is_empty() {
+            let why = "resourceVersionMatch is forbidden when continue is provided";
+            errors.push(FieldError::forbidden(field(), why));
+        }
+    }
+    if errors.is_empty() { Ok(()) } else { Err(options::invalid_all(call, errors)) }
 }
 
 /// Counts a watch for as long as it is open.
@@ -234,7 +253,7 @@ pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answe
     server.metrics.watches.inc();
     let counted = Counted(Arc::clone(server));
     let shutdown = server.shutdown.clone();
-    let Start { mut watcher, initial, end_bookmark } = begun;
+    let Start { mut watcher, initial, end_bookmark, silent_until } = begun;
     let stream = async_stream::stream! {
         let server = &counted.0;
         let mut out: Vec<u8> = Vec::new();
@@ -270,6 +289,7 @@ pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answe
                 () = shutdown.cancelled() => break,
             };
             match item {
+                WatchItem::Event(event) if event.revision <= silent_until => {}
                 WatchItem::Event(event) => {
                     if let Some(line) = lines.event(&event) {
                         server.metrics.watch_events.inc();

@@ -10,6 +10,7 @@ use crate::{
 };
 
 pub(crate) static STRATEGY: Strategy = Strategy {
+    deprecated: Some("v1 ComponentStatus is deprecated in v1.19+"),
     columns: &[NAME, Column::text("Status"), Column::text("Message"), Column::text("Error")],
     row,
     ..Strategy::PLAIN

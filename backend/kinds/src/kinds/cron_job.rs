@@ -13,6 +13,7 @@ use crate::{
     columns::{AGE, Column, NAME, age, containers, name, selector, since},
     strategy::{Generation, Strategy},
     value::{Look, MapExt, dig, object},
+    warnings::{is_news, pods_take_this_name},
 };
 
 pub(crate) static STRATEGY: Strategy = Strategy {
@@ -27,6 +28,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
         }
     },
     validate_update: |new, old, errors| validate(new, Some(old), errors),
+    warn,
     columns: COLUMNS,
     row,
     ..Strategy::PLAIN
@@ -34,6 +36,20 @@ pub(crate) static STRATEGY: Strategy = Strategy {
 
 /// Names of its jobs are this, a hyphen and ten digits, and must be labels.
 const MAX_NAME: usize = 52;
+
+fn warn(object: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+    if old.is_none() {
+        pods_take_this_name(object, warnings);
+    }
+    if is_news(object, old) {
+        let path = Path::new("spec").child("jobTemplate").child("spec");
+        job::warn_spec(object.at("spec.jobTemplate.spec"), &path, warnings);
+    }
+    if old.is_some() && object.text("spec.schedule").contains("TZ") {
+        // Upstream's path, twice `spec`.
+        warnings.push("cannot use TZ or CRON_TZ in spec.spec.schedule, use timeZone instead, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details".into());
+    }
+}
 
 const COLUMNS: &[Column] = &[
     NAME,

@@ -18,6 +18,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     prepare_create: |object| set_template_generation(object, 1),
     prepare_update,
     validate,
+    warn: workload::warn,
     validate_update,
     validate_status_update,
     columns: COLUMNS,

@@ -17,6 +17,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     default,
     prepare_status_update: |new, old| object(new, "metadata").keep(old.at("metadata"), "labels"),
     validate,
+    warn: workload::warn_named,
     validate_update,
     validate_status_update,
     columns: COLUMNS,

@@ -29,6 +29,20 @@ pub(crate) static STRATEGY: Strategy = Strategy {
             validate(new, errors);
         }
     },
+    warn: |endpoints, _, warnings| {
+        if endpoints.at("metadata.labels")["endpoints.kubernetes.io/managed-by"] == "endpoint-controller" {
+            return;
+        }
+        for (at, subset) in endpoints.list("subsets").iter().enumerate() {
+            for list in ["addresses", "notReadyAddresses"] {
+                for (index, address) in subset.list(list).iter().enumerate() {
+                    let path = Path::new("subsets").index(at).child(list).index(index).child("ip");
+                    crate::warnings::ip(address.text("ip"), &path, warnings);
+                }
+            }
+        }
+    },
+    deprecated: Some("v1 Endpoints is deprecated in v1.33+; use discovery.k8s.io/v1 EndpointSlice"),
     columns: &[NAME, Column::text("Endpoints"), AGE],
     row,
     create_on_update: true,

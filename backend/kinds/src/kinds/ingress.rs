@@ -25,6 +25,14 @@ pub(crate) static STRATEGY: Strategy = Strategy {
         class_annotation(ingress, errors);
     },
     validate_update: |new, _, errors| validate(new, errors),
+    warn: |ingress, old, warnings| {
+        let annotated = !ingress.at("metadata.annotations")[CLASS_ANNOTATION].is_null();
+        if old.is_none() && annotated && !ingress.has("spec.ingressClassName") {
+            warnings.push(format!(
+                "annotation {CLASS_ANNOTATION:?} is deprecated, please use 'spec.ingressClassName' instead"
+            ));
+        }
+    },
     validate_status_update: |new, _, errors| {
         let path = Path::new("status").child("loadBalancer").child("ingress");
         addresses(new.list("status.loadBalancer.ingress"), &path, errors);

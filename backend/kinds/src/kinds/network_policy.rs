@@ -12,6 +12,7 @@ use crate::{
     columns::{AGE, Column, NAME, age, name, selector},
     strategy::{Generation, Strategy},
     value::{Look, MapExt, items, members, object},
+    warnings::cidr,
 };
 
 pub(crate) static STRATEGY: Strategy = Strategy {
@@ -19,10 +20,26 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     default,
     validate,
     validate_update: |new, _, errors| validate(new, errors),
+    warn,
     columns: &[NAME, Column::text("Pod-Selector"), AGE],
     row,
     ..Strategy::PLAIN
 };
+
+fn warn(policy: &Value, _: Option<&Value>, warnings: &mut Vec<String>) {
+    for (direction, peers) in [("ingress", "from"), ("egress", "to")] {
+        for (rule_at, rule) in policy.at("spec").list(direction).iter().enumerate() {
+            for (peer_at, peer) in rule.list(peers).iter().enumerate() {
+                let path = Path::new("spec").child(direction).index(rule_at).child(peers).index(peer_at);
+                let path = path.child("ipBlock");
+                cidr(peer.text("ipBlock.cidr"), &path.child("cidr"), warnings);
+                for (index, except) in peer.texts("ipBlock.except").enumerate() {
+                    cidr(except, &path.child("except").index(index), warnings);
+                }
+            }
+        }
+    }
+}
 
 fn row(policy: &Value, now: Timestamp) -> Vec<Value> {
     vec![name(policy), selector(policy.at("spec.podSelector")), age(policy, now)]

@@ -22,6 +22,17 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     prepare_update: |new, _| sync_pod_cidr(new),
     validate,
     validate_update,
+    warn: |node, _, warnings| {
+        if node.has("spec.configSource") {
+            warnings.push("spec.configSource: the feature is removed".into());
+        }
+        if !node.text("spec.externalID").is_empty() {
+            warnings.push("spec.externalID: this field is deprecated, and is unused by Kubernetes".into());
+        }
+        for (index, range) in node.texts("spec.podCIDRs").enumerate() {
+            crate::warnings::cidr(range, &Path::new("spec").child("podCIDRs").index(index), warnings);
+        }
+    },
     validate_status_update: |new, _, errors| status(new, errors),
     columns: COLUMNS,
     row,

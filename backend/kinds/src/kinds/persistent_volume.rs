@@ -13,6 +13,7 @@ use crate::{
     columns::{AGE, Column, NAME, age, name},
     strategy::Strategy,
     value::{Look, MapExt, bare, object, semantic_eq},
+    warnings::node_selector_term,
 };
 
 pub(crate) static STRATEGY: Strategy = Strategy {
@@ -27,6 +28,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     prepare_create: |volume| object(volume, "status").or_set("phase", "Pending"),
     validate,
     validate_update,
+    warn,
     columns: COLUMNS,
     row,
     ..Strategy::PLAIN
@@ -57,6 +59,44 @@ const SOURCES: &[&str] = &[
     "storageos",
     "vsphereVolume",
 ];
+
+/// Sources that are no more: field, upstream's spelling in the path, since when.
+const OLD_SOURCES: &[(&str, &str, &str)] = &[
+    ("cephfs", "cephfs", "deprecated in v1.28, non-functional in v1.31+"),
+    ("photonPersistentDisk", "photonPersistentDisk", "deprecated in v1.11, non-functional in v1.16+"),
+    ("scaleIO", "scaleIO", "deprecated in v1.16, non-functional in v1.22+"),
+    ("storageos", "storageOS", "deprecated in v1.22, non-functional in v1.25+"),
+    ("glusterfs", "glusterfs", "deprecated in v1.25, non-functional in v1.26+"),
+    ("rbd", "rbd", "deprecated in v1.28, non-functional in v1.31+"),
+];
+
+fn warn(volume: &Value, _: Option<&Value>, warnings: &mut Vec<String>) {
+    let annotations = Path::new("metadata").child("annotations");
+    for (key, why) in [
+        (claim::CLASS_ANNOTATION, "deprecated since v1.8; use \"storageClassName\" attribute instead"),
+        ("volume.beta.kubernetes.io/mount-options", "deprecated since v1.31; use \"mountOptions\" attribute instead"),
+    ] {
+        if !volume.at("metadata.annotations")[key].is_null() {
+            warnings.push(format!("{}: {why}", annotations.key(key)));
+        }
+    }
+    let (spec, path) = (volume.at("spec"), Path::new("spec"));
+    if spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
+        let path = path.child("persistentVolumeReclaimPolicy");
+        warnings.push(format!(
+            "{path}: The Recycle reclaim policy is deprecated. Instead, the recommended approach is to use dynamic provisioning."
+        ));
+    }
+    let terms = path.child("nodeAffinity").child("required").child("nodeSelectorTerms");
+    for (index, term) in spec.list("nodeAffinity.required.nodeSelectorTerms").iter().enumerate() {
+        node_selector_term(term, &terms.index(index), warnings);
+    }
+    for (source, shown, why) in OLD_SOURCES {
+        if spec.has(source) {
+            warnings.push(format!("{}: {why}", path.child(shown)));
+        }
+    }
+}
 
 const COLUMNS: &[Column] = &[
     NAME,

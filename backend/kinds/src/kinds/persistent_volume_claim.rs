@@ -22,6 +22,13 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     prepare_update,
     validate: |claim, errors| validate_spec(claim.at("spec"), &Path::new("spec"), errors),
     validate_update,
+    warn: |claim, _, warnings| {
+        if !claim.at("metadata.annotations")[CLASS_ANNOTATION].is_null() {
+            let path = Path::new("metadata").child("annotations").key(CLASS_ANNOTATION);
+            warnings.push(format!("{path}: deprecated since v1.8; use \"storageClassName\" attribute instead"));
+        }
+        crate::warnings::claim(claim.at("spec"), &Path::new("spec"), warnings);
+    },
     columns: COLUMNS,
     row,
     ..Strategy::PLAIN

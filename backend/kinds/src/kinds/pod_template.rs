@@ -15,6 +15,11 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     generation: Generation::AllButStatus,
     default: |object| pod::default::template(object, "template"),
     validate,
+    warn: |new, old, warnings| {
+        if old.is_none() {
+            pod::warn_template(new.at("template"), &Path::new("template"), warnings);
+        }
+    },
     validate_update: |new, _, errors| validate(new, errors),
     columns: &[NAME, Column::text("Containers"), Column::text("Images"), Column::text("Pod Labels")],
     row,

@@ -16,6 +16,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     generation: Generation::Spec,
     default,
     validate,
+    warn: workload::warn_named,
     validate_update,
     validate_status_update,
     columns: COLUMNS,

@@ -19,6 +19,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     generation: Generation::Spec,
     default,
     validate,
+    warn: workload::warn_named,
     validate_update: |new, _, errors| validate(new, errors),
     validate_status_update: replica_set::validate_status_update,
     columns: replica_set::COLUMNS,

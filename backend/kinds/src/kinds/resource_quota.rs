@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use pilothouse_api::{
     field::{Error, ErrorList, Path},
     names,
+    quantity::Quantity,
 };
 use serde_json::Value;
 
@@ -28,6 +29,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
             resources(new.at("status").at(key), &Path::new("status").child(key), errors);
         }
     },
+    warn,
     columns: &[NAME, Column::text("Request"), Column::text("Limit"), AGE],
     row,
     ..Strategy::PLAIN
@@ -66,6 +68,26 @@ const STANDARD: &[&str] = &[
 ];
 /// Those a quota on best-effort pods can limit.
 const BEST_EFFORT: &[&str] = &["pods"];
+
+fn warn(quota: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+    if old.is_some() {
+        return;
+    }
+    let hard = quota.at("spec.hard");
+    let get = |name: &str| Quantity::parse(&bare(hard.get(name)?)).ok();
+    for resource in ["cpu", "memory", "storage", "ephemeral-storage"] {
+        let mut request = format!("requests.{resource}");
+        if hard[&request].is_null() && matches!(resource, "cpu" | "memory") {
+            resource.clone_into(&mut request);
+        }
+        let limit = format!("limits.{resource}");
+        if let (Some(asked), Some(most)) = (get(&request), get(&limit))
+            && asked.nano() > most.nano()
+        {
+            warnings.push(format!("ResourceQuota {request} ({asked}) should be less than {limit} ({most})"));
+        }
+    }
+}
 
 fn row(quota: &Value, now: Timestamp) -> Vec<Value> {
     let (mut requests, mut limits) = (Vec::new(), Vec::new());

@@ -22,6 +22,10 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     validate_update: |new, old, errors| {
         immutable(new.at("handler"), old.at("handler"), &Path::new("handler"), errors);
     },
+    warn: |class, _, warnings| {
+        let old = class.entries("scheduling.nodeSelector").filter_map(|(label, _)| crate::warnings::node_label(label));
+        warnings.extend(old.map(|why| format!("scheduling.nodeSelector: {why}")));
+    },
     columns: &[NAME, Column::text("Handler"), AGE],
     row,
     create_on_update: true,

@@ -30,6 +30,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
         }
     },
     validate_update,
+    warn,
     validate_status_update,
     columns: &[NAME, Column::text("Ready"), AGE, Column::wide("Containers"), Column::wide("Images")],
     row,
@@ -47,6 +48,22 @@ const UPDATABLE: &[&str] = &[
     "persistentVolumeClaimRetentionPolicy",
     "minReadySeconds",
 ];
+
+fn warn(set: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+    workload::warn(set, old, warnings);
+    for (index, claim) in set.list("spec.volumeClaimTemplates").iter().enumerate() {
+        let path = Path::new("spec").child("volumeClaimTemplates").index(index);
+        // Upstream's paths of creates and updates differ, and none is right.
+        let path = if old.is_none() { path } else { path.child("Spec") };
+        crate::warnings::claim(claim.at("spec"), &path, warnings);
+    }
+    if set.int("spec.revisionHistoryLimit").is_some_and(|limit| limit < 0) {
+        warnings.push(
+            "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is recommended"
+                .into(),
+        );
+    }
+}
 
 fn row(object: &Value, now: Timestamp) -> Vec<Value> {
     let number = |path: &str| object.int(path).unwrap_or_default();

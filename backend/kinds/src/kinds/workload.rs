@@ -10,6 +10,7 @@ use super::pod;
 use crate::{
     checks::{NEGATIVE, is_empty_selector, label_selector, non_negative},
     value::Look,
+    warnings::{is_news, pods_take_this_name},
 };
 
 pub(super) const MISMATCH: &str = "`selector` does not match template `labels`";
@@ -43,6 +44,21 @@ pub(super) fn matches_template(spec: &Value, path: &Path, errors: &mut ErrorList
             errors.push(Error::invalid(path.child("selector"), spec.at("selector").clone(), "invalid label selector"))
         }
     }
+}
+
+/// What is odd about the template of a new or changed workload.
+pub(super) fn warn(new: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+    if is_news(new, old) {
+        pod::warn_template(new.at("spec.template"), &Path::new("spec").child("template"), warnings);
+    }
+}
+
+/// As [`warn`], for workloads whose pods are named after them.
+pub(super) fn warn_named(new: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+    if old.is_none() {
+        pods_take_this_name(new, warnings);
+    }
+    warn(new, old, warnings);
 }
 
 /// Pods of a workload that runs for ever restart always and have no deadline; `kind` as in upstream's message.

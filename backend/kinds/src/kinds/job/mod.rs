@@ -14,6 +14,7 @@ use crate::{
     kinds::{pod, workload},
     strategy::{Field, Generation, Propagation, Strategy},
     value::{Look, MapExt, child, items, object},
+    warnings::{is_news, pods_take_this_name},
 };
 
 mod policies;
@@ -31,6 +32,14 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     },
     prepare_create,
     validate,
+    warn: |job, old, warnings| {
+        if old.is_none() {
+            pods_take_this_name(job, warnings);
+        }
+        if is_news(job, old) {
+            warn_spec(job.at("spec"), &Path::new("spec"), warnings);
+        }
+    },
     validate_update: update::spec,
     validate_status_update: update::status,
     columns: COLUMNS,
@@ -128,6 +137,24 @@ pub(super) fn failure_policy_defaults(spec: &mut Map<String, Value>) {
 }
 
 /// The selector and the labels that tell this job's pods from all others. Needs the name and the UID.
+/// Above these an indexed job may lose track of its indexes.
+const MANY_COMPLETIONS: i64 = 100_000;
+const MANY_AT_ONCE: i64 = 10_000;
+
+/// The spec of a job or of a cron job's jobs.
+pub(super) fn warn_spec(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
+    let number = |key: &str| spec.int(key).unwrap_or_default();
+    if spec.text("completionMode") == "Indexed"
+        && number("completions") > MANY_COMPLETIONS
+        && number("parallelism") > MANY_AT_ONCE
+    {
+        warnings.push(format!(
+            "{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+        ));
+    }
+    pod::warn_template(spec.at("template"), &path.child("template"), warnings);
+}
+
 fn prepare_create(job: &mut Value) {
     if job.flag("spec.manualSelector") {
         return;

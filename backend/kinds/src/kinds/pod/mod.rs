@@ -25,10 +25,12 @@ mod spec;
 mod status;
 mod update;
 mod volumes;
+mod warnings;
 
 pub(crate) use affinity::{node_selector, tolerations};
 pub use resources::qos_class;
 pub(crate) use spec::template;
+pub(crate) use warnings::{fractional, template as warn_template};
 pub(crate) use volumes::{access_paths_ok, volume_source_common};
 
 pub(crate) static STRATEGY: Strategy = Strategy {
@@ -38,6 +40,12 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     prepare_status_update: status::prepare,
     prepare_subresource_update: update::prepare_subresource,
     validate,
+    // Nobody edits pods by hand, so updates are spared.
+    warn: |pod, old, out| {
+        if old.is_none() {
+            warnings::pod(pod, out);
+        }
+    },
     validate_update: update::validate,
     validate_status_update: status::validate,
     validate_subresource_update: update::validate_subresource,

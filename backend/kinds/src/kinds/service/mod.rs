@@ -16,6 +16,7 @@ use crate::{
 
 mod prepare;
 mod validate;
+mod warnings;
 
 pub(crate) use validate::{addresses, endpoint_ip};
 
@@ -29,6 +30,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     prepare_update: prepare::update,
     validate: |service, errors| validate::service(service, errors),
     validate_update: validate::update,
+    warn: |service, _, out| warnings::service(service, out),
     validate_status_update: validate::status,
     columns: COLUMNS,
     row,
