@@ -4,5 +4,6 @@ mod api;
 mod browser;
 mod faults;
 mod kubectl;
+mod kubectl;
 mod network;
 mod story;

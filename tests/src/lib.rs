@@ -240,15 +240,21 @@ fn split_code(text: &str) -> (u16, String) {
     (code.trim().parse().unwrap(), body.to_owned())
 }
 
-/// Words of a command line; single quotes keep spaces.
-fn words(line: &str) -> Vec<String> {
+/// Words of a command line; single quotes keep what is in them together, also with what is beside them.
+pub fn words(line: &str) -> Vec<String> {
     let mut all = Vec::new();
-    for (index, part) in line.split('\'').enumerate() {
-        if index % 2 == 1 {
-            all.push(part.to_owned());
-        } else {
-            all.extend(part.split_whitespace().map(str::to_owned));
+    let mut word: Option<String> = None;
+    let mut quoted = false;
+    for c in line.chars() {
+        match c {
+            '\'' => {
+                quoted = !quoted;
+                word.get_or_insert_default();
+            }
+            c if c.is_whitespace() && !quoted => all.extend(word.take()),
+            c => word.get_or_insert_default().push(c),
         }
     }
+    all.extend(word);
     all
 }

@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
+use http::request::Parts;
 use pilothouse_api::Status;
 use pilothouse_schema::Schema;
 use pilothouse_schema::decode::{self, Decoded, FieldValidation, Format};
@@ -84,26 +85,47 @@ impl Alternative<'_> {
     }
 }
 
-/// The best of what the client accepts and we offer.
+/// The best of what the client accepts and we offer, laid out for people where it asks for that or where people look
+/// at it: in a terminal, in a browser's own view.
 ///
 /// # Errors
 /// 406 when there is none.
-pub fn accept(headers: &HeaderMap) -> Result<Wanted, Status> {
+pub fn accept(parts: &Parts) -> Result<Wanted, Status> {
+    laid_out(parts, |_| true)
+}
+
+/// As [`accept`], for answers that are not stored objects: without metadata they have no other shape than their own.
+///
+/// # Errors
+/// 406 when there is none.
+pub fn accept_object(parts: &Parts) -> Result<Wanted, Status> {
+    laid_out(parts, |wanted| wanted.shape == Shape::Object)
+}
+
+fn laid_out(parts: &Parts, serves: impl Fn(&Wanted) -> bool) -> Result<Wanted, Status> {
+    let wanted = best(&parts.headers, serves)?;
+    Ok(Wanted { pretty: wanted.pretty || is_pretty(parts), ..wanted })
+}
+
+/// Whether the answer is for people, by the query or else by who asks.
+pub fn is_pretty(parts: &Parts) -> bool {
+    let query = parts.uri.query().unwrap_or_default();
+    let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "pretty");
+    if let Some((_, asked)) = asked {
+        return crate::request::is_true(&asked);
+    }
+    let header = |name: &str| parts.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let agent = header("user-agent");
+    agent.starts_with("curl/") || agent.starts_with("Wget/") || header("sec-fetch-dest") == "document"
+}
+
+fn best(headers: &HeaderMap, serves: impl Fn(&Wanted) -> bool) -> Result<Wanted, Status> {
     let Some(header) = headers.get(ACCEPT) else { return Ok(Wanted::JSON) };
     let text = header.to_str().unwrap_or_default();
     if text.trim().is_empty() {
         return Ok(Wanted::JSON);
     }
-    choose(&alternatives(text), |_| true)
-}
-
-/// As [`accept`], for answers that are not stored objects: without metadata they have no other shape than their own.
-pub fn accept_object(headers: &HeaderMap) -> Result<Wanted, Status> {
-    let text = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    if text.is_empty() {
-        return Ok(Wanted::JSON);
-    }
-    choose(&alternatives(text), |wanted| wanted.shape == Shape::Object)
+    choose(&alternatives(text), serves)
 }
 
 fn choose(all: &[Alternative<'_>], serves: impl Fn(&Wanted) -> bool) -> Result<Wanted, Status> {
@@ -207,9 +229,24 @@ mod tests {
             ("application/cbor", None),
             ("application/json;as=Nonsense;g=meta.k8s.io;v=v1", None),
         ] {
-            assert_eq!(accept(&headers(text)).ok().map(|wanted| wanted.shape), shape, "{text}");
+            assert_eq!(best(&headers(text), |_| true).ok().map(|wanted| wanted.shape), shape, "{text}");
         }
-        assert_eq!(accept(&headers("application/yaml")).unwrap().media, Media::Yaml);
-        assert_eq!(accept(&HeaderMap::new()).unwrap(), Wanted::JSON);
+        assert_eq!(best(&headers("application/yaml"), |_| true).unwrap().media, Media::Yaml);
+        assert_eq!(best(&HeaderMap::new(), |_| true).unwrap(), Wanted::JSON);
+    }
+
+    #[test]
+    fn laid_out_for_people() {
+        for (uri, agent, pretty) in [
+            ("/api/v1/pods", "kubectl/v1.33.1 (linux/amd64)", false),
+            ("/api/v1/pods", "curl/7.88.1", true),
+            ("/api/v1/pods?pretty=false", "curl/7.88.1", false),
+            ("/api/v1/pods?limit=1&pretty=true", "", true),
+            ("/api/v1/pods?pretty", "", true),
+        ] {
+            let request = http::Request::builder().uri(uri).header("user-agent", agent).body(()).unwrap();
+            let wanted = accept(&request.into_parts().0).unwrap();
+            assert_eq!(wanted.pretty, pretty, "{uri} {agent}");
+        }
     }
 }

@@ -25,6 +25,11 @@ fn text(status: StatusCode, text: impl Into<String>) -> Answer {
     Ok(with_status(status, "text/plain; charset=utf-8", body::full(text.into())))
 }
 
+/// As these two are always shown, whoever asks.
+fn indented(value: &serde_json::Value) -> String {
+    serde_json::to_string_pretty(value).unwrap_or_default()
+}
+
 /// Checks of one health endpoint: name, and what is wrong.
 fn checks(server: &Server, path: &str) -> Vec<(&'static str, Option<String>)> {
     let store = (!server.store.is_available()).then(|| "the database cannot be reached".to_owned());
@@ -81,7 +86,7 @@ pub async fn public(server: &Arc<Server>, info: &RequestInfo, parts: &http::requ
     match info.path.as_str() {
         path if get && path.len() > 1 && health(server, path, query).is_some() => health(server, path, query),
         "/version" | "/version/" if get => {
-            Some(Ok(ok("application/json", body::full(discovery::version().to_string()))))
+            Some(Ok(ok("application/json", body::full(indented(&discovery::version())))))
         }
         "/" if get && wants_html(&parts.headers) => Some(file(server, &parts.headers, "index.html")),
         "/ui" | "/ui/" if get => Some(file(server, &parts.headers, "index.html")),
@@ -233,7 +238,7 @@ pub async fn known(server: &Arc<Server>, call: &Call) -> Option<Answer> {
             all.extend(rest.map(str::to_owned));
             all.sort();
             all.dedup();
-            Some(Ok(ok("application/json", body::full(json!({"paths": all}).to_string()))))
+            Some(Ok(ok("application/json", body::full(indented(&json!({"paths": all}))))))
         }
         "/metrics" => Some(Ok(ok(
             "application/openmetrics-text; version=1.0.0; charset=utf-8",

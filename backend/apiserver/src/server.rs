@@ -294,6 +294,11 @@ impl ApiServer {
             let (server, user) = (server.clone(), Arc::clone(&user));
             async move {
                 let mut request = request.map(crate::body::boxed);
+                if !request.headers().contains_key(http::header::USER_AGENT)
+                    && let Ok(agent) = HeaderValue::from_str(component(&user.name))
+                {
+                    request.headers_mut().insert(http::header::USER_AGENT, agent);
+                }
                 request.extensions_mut().insert(InProcess(user));
                 Ok::<_, std::convert::Infallible>(server.handle(request).await)
             }
@@ -309,6 +314,11 @@ impl ApiServer {
     pub fn is_ready(&self) -> bool {
         self.0.ready.load(Ordering::Relaxed)
     }
+}
+
+/// What a component of this process calls itself, the owner of the fields it writes: the last part of its user's name.
+fn component(user: &str) -> &str {
+    user.rsplit(':').next().unwrap_or(user)
 }
 
 /// 200 with a body.

@@ -68,8 +68,7 @@ pub(crate) fn ip(value: &str, path: &Path, warnings: &mut Vec<String>) {
         warnings.push(format!("{path}: non-standard IP address {value:?} is invalid: use {:?}", parsed.to_string()));
     } else if parsed.is_ipv6() && parsed.to_string() != value {
         let canonical = parsed.to_string();
-        warnings
-            .push(format!("{path}: IPv6 address {value:?} should be in RFC 5952 canonical format ({canonical:?})"));
+        warnings.push(format!("{path}: IPv6 address {value:?} should be in RFC 5952 canonical format ({canonical:?})"));
     }
 }
 

@@ -80,7 +80,7 @@ pub fn admission_request(
 }
 
 pub async fn create(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
-    let wanted = negotiate::accept(&call.parts.headers)?;
+    let wanted = negotiate::accept(&call.parts)?;
     let validation = options::field_validation(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
     let decoded = negotiate::decode(&call.parts.headers, &bytes, &schema(kind), validation)?;

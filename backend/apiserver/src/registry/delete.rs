@@ -251,7 +251,7 @@ fn answers_with_object(kind: &Kind) -> bool {
 }
 
 pub async fn delete(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
-    let wanted = negotiate::accept(&call.parts.headers)?;
+    let wanted = negotiate::accept(&call.parts)?;
     let options = Options::read(call, body).await?;
     let name = call.info.name.clone();
     match delete_one(server, call, kind, &name, &options).await? {

@@ -21,11 +21,14 @@ use serde_json::{Value, json};
 use super::{options, read, render};
 use crate::body::{self, BoxError};
 use crate::error::{EXPIRED, from_store};
-use crate::negotiate::{self, Media, Shape, Wanted};
+use crate::negotiate::{self, Shape, Wanted};
 use crate::server::{Answer, Call, Query, Server, ok};
 
 /// A chunk of a streamed list: large enough for TLS, small enough to keep memory flat.
 const CHUNK_BYTES: usize = 64 * 1024;
+/// Pages of one moment are to be had for as long as upstream keeps them, whatever the log would still allow: who lets
+/// more time pass between two pages is to know that the moment is over.
+const TOKEN_SECONDS: i64 = 5 * 60;
 /// How a list ends.
 const TAIL: &[u8] = b"]}\n";
 
@@ -50,17 +53,11 @@ impl Selection {
                 || (field == "metadata.namespace" && kind.namespaced)
                 || kind.selectable_names().iter().any(|name| name == field);
             if !known {
-                let why = if kind.selectable_names().is_empty() {
+                return Err(Status::bad_request(if kind.selectable_names().is_empty() {
                     format!("{field:?} is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
                 } else {
                     format!("field label not supported: {field}")
-                };
-                let resource = format!("{}, Resource={}", format_args!("{}/{}", kind.group, kind.version), kind.plural);
-                return Err(Status::bad_request(format!(
-                    "Unable to find {resource:?} that match label selector {:?}, field selector {:?}: {why}",
-                    call.query.text("labelSelector"),
-                    call.query.text("fieldSelector"),
-                )));
+                }));
             }
         }
         let name =
@@ -85,6 +82,8 @@ impl Selection {
 /// A continue token: where the list stands, and at which revision (none: the newest).
 struct Token {
     revision: Option<u64>,
+    /// When the list began, in seconds; each further page keeps it.
+    begun: i64,
     namespace: String,
     name: String,
 }
@@ -98,9 +97,10 @@ impl Token {
             "meta.k8s.io/v1" => {}
             other => return Err(bad(format!(": server does not recognize this encoded version {other}"))),
         }
-        let revision = value["rv"].as_i64().filter(|revision| *revision != 0).ok_or_else(|| {
-            bad(": incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into())
-        })?;
+        let revision = value["rv"]
+            .as_i64()
+            .filter(|revision| *revision != 0)
+            .ok_or_else(|| bad(": incorrect encoded start resourceVersion (version meta.k8s.io/v1)".into()))?;
         let start = value["start"].as_str().unwrap_or_default();
         if start.is_empty() {
             return Err(bad(": encoded start key empty (version meta.k8s.io/v1)".into()));
@@ -109,6 +109,7 @@ impl Token {
         Ok(Self {
             // Below zero, as upstream, the list goes on without consistency.
             revision: u64::try_from(revision).ok(),
+            begun: value["begun"].as_i64().unwrap_or_default(),
             namespace: namespace.to_owned(),
             name: name.to_owned(),
         })
@@ -116,10 +117,21 @@ impl Token {
     fn render(&self) -> String {
         let start = format!("{}/{}", self.namespace, self.name);
         let revision = self.revision.and_then(|revision| i64::try_from(revision).ok()).unwrap_or(-1);
-        URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": start}).to_string())
+        URL_SAFE_NO_PAD
+            .encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "begun": self.begun, "start": start}).to_string())
     }
-    fn behind(revision: u64, last: &Entry) -> Self {
-        Self { revision: Some(revision), namespace: last.key.namespace.to_string(), name: last.key.name.to_string() }
+    /// The place behind `last`, in the list that `earlier` is of.
+    fn behind(revision: u64, last: &Entry, earlier: Option<&Self>) -> Self {
+        let earlier = earlier.filter(|earlier| earlier.revision.is_some());
+        Self {
+            revision: Some(revision),
+            begun: earlier.map_or_else(|| Timestamp::now().as_second(), |earlier| earlier.begun),
+            namespace: last.key.namespace.to_string(),
+            name: last.key.name.to_string(),
+        }
+    }
+    fn is_over(&self) -> bool {
+        self.revision.is_some() && Timestamp::now().as_second() - self.begun > TOKEN_SECONDS
     }
 }
 
@@ -208,6 +220,9 @@ pub async fn find(server: &Server, call: &Call, kind: &Kind) -> Result<Found, St
         "" => None,
         text => Some(Token::parse(text)?),
     };
+    if let Some(token) = token.as_ref().filter(|token| token.is_over()) {
+        return Err(inconsistent(token));
+    }
     let view = match (view(server, call, kind, token.as_ref(), limit).await, &token) {
         (Err(status), Some(token)) if status.code == 410 => return Err(inconsistent(token)),
         (view, _) => view?,
@@ -238,7 +253,7 @@ pub async fn find(server: &Server, call: &Call, kind: &Kind) -> Result<Found, St
             items.push(Arc::clone(object));
         }
     }
-    let next = items.last().filter(|_| more).map(|last| Token::behind(view.revision, last).render());
+    let next = items.last().filter(|_| more).map(|last| Token::behind(view.revision, last, token.as_ref()).render());
     // Counting what is left is cheap only where nothing has to be matched; upstream does the same.
     let remaining = (more && everything).then(|| rest.count() + 1);
     Ok(Found { revision: view.revision, items, next, remaining })
@@ -246,7 +261,7 @@ pub async fn find(server: &Server, call: &Call, kind: &Kind) -> Result<Found, St
 
 /// 410 with a token that goes on from the same place without consistency.
 fn inconsistent(token: &Token) -> Status {
-    let fresh = Token { revision: None, namespace: token.namespace.clone(), name: token.name.clone() };
+    let fresh = Token { revision: None, begun: 0, namespace: token.namespace.clone(), name: token.name.clone() };
     Status::expired(EXPIRED).with_continue(&fresh.render())
 }
 
@@ -262,9 +277,9 @@ fn list_metadata(found: &Found) -> Value {
 }
 
 pub async fn list(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answer {
-    let wanted = negotiate::accept(&call.parts.headers)?;
+    let wanted = negotiate::accept(&call.parts)?;
     let found = find(server, call, kind).await?;
-    if wanted.shape == Shape::Object && wanted.media == Media::Json {
+    if wanted == Wanted::JSON {
         return Ok(streamed(kind, found));
     }
     shaped(kind, &found, wanted, &call.query)

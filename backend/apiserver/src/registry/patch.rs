@@ -46,7 +46,7 @@ fn patch_type(call: &Call, kind: &Kind) -> Result<PatchType, Status> {
 }
 
 pub async fn patch(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body, subresource: &str) -> Answer {
-    let wanted = negotiate::accept(&call.parts.headers)?;
+    let wanted = negotiate::accept(&call.parts)?;
     let patch_type = patch_type(call, kind)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
     let written = apply(server, call, kind, patch_type, &bytes, subresource).await?;

@@ -54,7 +54,7 @@ pub fn current(server: &Server, kind: &Kind, namespace: &str, name: &str) -> Res
 }
 
 pub async fn get(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answer {
-    let wanted = negotiate::accept(&call.parts.headers)?;
+    let wanted = negotiate::accept(&call.parts)?;
     let name = &call.info.name;
     wait_for_version(server, call.query.text("resourceVersion"), subject(kind, name)).await?;
     let object = current(server, kind, &call.info.namespace, name)?;

@@ -42,7 +42,7 @@ pub fn object(kind: &Kind, object: &Obj, wanted: Wanted, query: &Query) -> Answe
 }
 
 pub fn with(kind: &Kind, object: &Obj, wanted: Wanted, query: &Query, status: StatusCode) -> Answer {
-    if wanted == Wanted::JSON && query.text("pretty").is_empty() {
+    if wanted == Wanted::JSON {
         return Ok(with_status(status, "application/json", body::full(bytes(kind, object))));
     }
     encoded(kind, value(kind, object), wanted, query, status)

@@ -227,7 +227,7 @@ impl Drop for Counted {
 }
 
 pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answer {
-    let mut wanted = negotiate::accept(&call.parts.headers)?;
+    let mut wanted = negotiate::accept(&call.parts)?;
     if wanted.media == Media::Yaml {
         // There are no streams of YAML.
         wanted.media = Media::Json;

@@ -67,5 +67,5 @@ async fn decoded(call: &mut Call, body: Body, group: &str, version: &str, kind: 
 
 /// Answers with an object that is not stored. It has no metadata of its own, so it cannot be shown as anything else.
 fn shown(call: &Call, kind: &Kind, value: Value, status: http::StatusCode) -> Answer {
-    render::encoded(kind, value, negotiate::accept_object(&call.parts.headers)?, &call.query, status)
+    render::encoded(kind, value, negotiate::accept_object(&call.parts)?, &call.query, status)
 }

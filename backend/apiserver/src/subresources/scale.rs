@@ -71,7 +71,7 @@ async fn asked(call: &mut Call, body: Body, present: &Value) -> Result<Value, St
 }
 
 pub async fn answer(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
-    let mut wanted = negotiate::accept(&call.parts.headers)?;
+    let mut wanted = negotiate::accept(&call.parts)?;
     if wanted.media == Media::Json {
         wanted.shape = negotiate::Shape::Object;
     }

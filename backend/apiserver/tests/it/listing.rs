@@ -1,5 +1,7 @@
 //! Lists: selectors, pages, the rules of resourceVersion.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::support::{TestCluster, config_map, names, pod, revision};
@@ -46,7 +48,7 @@ async fn selectors() {
     assert_eq!(names(&admin.get(&format!("{pods}?fieldSelector=spec.nodeName%3Dn1")).await.expect(200)), ["bound"]);
     assert_eq!(names(&admin.get(&format!("{pods}?fieldSelector=spec.nodeName%3D")).await.expect(200)), ["free"]);
     let unknown = admin.get(&format!("{pods}?fieldSelector=spec.x%3D1")).await;
-    assert!(unknown.message().ends_with("field label not supported: spec.x"), "{}", unknown.message());
+    assert_eq!(unknown.message(), "field label not supported: spec.x");
 }
 
 fn token(list: &Value) -> String {
@@ -89,10 +91,32 @@ async fn a_page_that_comes_too_late() {
     let admin = other.admin();
     let late = admin.get(&format!("{MAPS}?limit=2&continue={}", token(&first))).await;
     assert_eq!(late.said(), "410 Expired");
+    let exact = format!("{MAPS}?resourceVersion={}&resourceVersionMatch=Exact", revision(&first));
+    let exact = admin.get(&exact).await;
+    assert_eq!(exact.said(), "410 Expired");
+    assert_eq!(exact.message(), "The resourceVersion for the provided list is too old.");
     // The token in the answer goes on, though not of one moment.
     let rest = late.json()["metadata"]["continue"].as_str().map(str::to_owned).expect("a token to go on with");
     let rest = admin.get(&format!("{MAPS}?continue={rest}")).await.expect(200);
     assert_eq!(names(&rest), ["m02", "m03"]);
+    // So does one that is too old, though nothing has been compacted.
+    let old = json!({"v": "meta.k8s.io/v1", "rv": revision(&first), "begun": 1_000_000_000, "start": "lists/m01"});
+    let old = URL_SAFE_NO_PAD.encode(old.to_string());
+    let late = cluster.admin().get(&format!("{MAPS}?limit=2&continue={old}")).await;
+    assert_eq!(late.said(), "410 Expired");
+    let rest = late.json()["metadata"]["continue"].as_str().map(str::to_owned).expect("a token to go on with");
+    let rest = admin.get(&format!("{MAPS}?limit=1&continue={rest}")).await.expect(200);
+    assert_eq!((names(&rest), token(&rest).is_empty()), (vec!["m02"], false));
+    for (bad, why) in [
+        ("%21%21", "invalid continue token: continue key is not valid: "),
+        // {"v":"meta.k8s.io/v1","rv":0,"start":"a/b"} and {"v":"other","rv":1,"start":"a/b"}
+        ("eyJ2IjoibWV0YS5rOHMuaW8vdjEiLCJydiI6MCwic3RhcnQiOiJhL2IifQ", "incorrect encoded start resourceVersion"),
+        ("eyJ2Ijoib3RoZXIiLCJydiI6MSwic3RhcnQiOiJhL2IifQ", "server does not recognize this encoded version other"),
+    ] {
+        let reply = admin.get(&format!("{MAPS}?continue={bad}")).await;
+        assert_eq!(reply.said(), "400 BadRequest");
+        assert!(reply.message().contains(why), "{}", reply.message());
+    }
 }
 
 #[tokio::test]
@@ -111,13 +135,27 @@ async fn revisions() {
     let future = admin.get(&format!("{MAPS}?resourceVersion=999999999")).await;
     assert_eq!(future.said(), "504 Timeout");
     assert_eq!(future.json()["details"]["causes"][0]["reason"], "ResourceVersionTooLarge");
-    for (query, code) in [
-        ("resourceVersionMatch=Exact", 422),
-        ("resourceVersion=0&resourceVersionMatch=Exact", 422),
-        ("resourceVersion=1&resourceVersionMatch=Roughly", 422),
+    // A page is of exactly the revision it names, as if that had been asked for.
+    let page = admin.get(&format!("{MAPS}?resourceVersion={then}&limit=5")).await.expect(200);
+    assert_eq!((names(&page), revision(&page)), (vec!["m00", "m01"], then));
+    for (query, why) in [
+        (
+            "resourceVersionMatch=Exact",
+            "resourceVersionMatch: Forbidden: resourceVersionMatch is forbidden unless resourceVersion is provided",
+        ),
+        (
+            "resourceVersion=0&resourceVersionMatch=Exact",
+            "resourceVersionMatch: Forbidden: resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"",
+        ),
+        (
+            "resourceVersion=1&resourceVersionMatch=Roughly",
+            "resourceVersionMatch: Unsupported value: \"Roughly\": supported values: \"\", \"Exact\", \"NotOlderThan\"",
+        ),
+        ("sendInitialEvents=true", "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"),
     ] {
         let reply = admin.get(&format!("{MAPS}?{query}")).await;
-        assert_eq!(reply.status, code, "{query}: {}", reply.text());
+        assert_eq!(reply.status, 422, "{query}: {}", reply.text());
+        assert_eq!(reply.message(), format!("ListOptions.meta.k8s.io \"\" is invalid: {why}"), "{query}");
     }
 }
 

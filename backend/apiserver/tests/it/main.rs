@@ -14,4 +14,5 @@ mod patching;
 mod services;
 mod subresources;
 mod support;
+mod warnings;
 mod watching;

@@ -36,6 +36,32 @@ async fn from_now_from_then_and_with_state() {
 }
 
 #[tokio::test]
+async fn from_a_revision_to_come() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    let now = revision(&admin.create(MAPS, &config_map("a", &json!({}))).await);
+    let mut watch = admin.watch(&format!("{MAPS}?watch=1&resourceVersion={}", now + 1)).await;
+    assert_eq!(watch.status, 200);
+    let next = revision(&admin.create(MAPS, &config_map("b", &json!({}))).await);
+    assert_eq!(next, now + 1);
+    admin.create(MAPS, &config_map("c", &json!({}))).await;
+    assert_eq!(watch.said().await, "ADDED c");
+}
+
+#[tokio::test]
+async fn the_state_ends_with_a_bookmark_however_it_was_asked_for() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("a", &json!({}))).await;
+    for version in ["", "&resourceVersion=0"] {
+        let mut watch = admin.watch(&format!("{MAPS}?watch=1&allowWatchBookmarks=true{version}")).await;
+        assert_eq!(watch.said().await, "ADDED a");
+        let bookmark = watch.next().await.unwrap();
+        assert_eq!(bookmark["object"]["metadata"]["annotations"]["k8s.io/initial-events-end"], "true", "{version}");
+    }
+}
+
+#[tokio::test]
 async fn coming_into_sight_and_out_of_it() {
     let cluster = TestCluster::start().await;
     let admin = cluster.admin();

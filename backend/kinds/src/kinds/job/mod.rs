@@ -137,16 +137,12 @@ pub(super) fn failure_policy_defaults(spec: &mut Map<String, Value>) {
 }
 
 /// The selector and the labels that tell this job's pods from all others. Needs the name and the UID.
-/// Above these an indexed job may lose track of its indexes.
-const MANY_COMPLETIONS: i64 = 100_000;
-const MANY_AT_ONCE: i64 = 10_000;
-
 /// The spec of a job or of a cron job's jobs.
 pub(super) fn warn_spec(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
     let number = |key: &str| spec.int(key).unwrap_or_default();
     if spec.text("completionMode") == "Indexed"
         && number("completions") > MANY_COMPLETIONS
-        && number("parallelism") > MANY_AT_ONCE
+        && number("parallelism") > MAX_WITH_MANY_COMPLETIONS
     {
         warnings.push(format!(
             "{path}: In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4, Kubernetes might not be able to track completedIndexes when a big number of indexes fail"

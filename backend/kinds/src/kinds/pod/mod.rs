@@ -30,8 +30,8 @@ mod warnings;
 pub(crate) use affinity::{node_selector, tolerations};
 pub use resources::qos_class;
 pub(crate) use spec::template;
-pub(crate) use warnings::{fractional, template as warn_template};
 pub(crate) use volumes::{access_paths_ok, volume_source_common};
+pub(crate) use warnings::{fractional, template as warn_template};
 
 pub(crate) static STRATEGY: Strategy = Strategy {
     generation: Generation::Spec,
