@@ -4,6 +4,5 @@ mod api;
 mod browser;
 mod faults;
 mod kubectl;
-mod kubectl;
 mod network;
 mod story;
