@@ -387,7 +387,7 @@ mod tests {
         state.apply_slice(("default".into(), "web-1".into()), slice);
         let targets = BTreeSet::from([("10.244.0.2".parse().unwrap(), 53)]);
         let fronts = [Front::Address("10.96.0.20".parse().unwrap(), 80), Front::Port(30080)];
-        assert_eq!(model(&state).udp, fronts.map(|front| (front, targets.clone())).into());
+        assert_eq!(model(&state).udp, BTreeMap::from(fronts.map(|front| (front, targets.clone()))));
     }
 
     #[test]

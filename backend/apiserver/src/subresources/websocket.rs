@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn frames_of_every_length() {
         assert_eq!(frame(b"ab", false).as_ref(), [DATA, 2, b'a', b'b']);
-        assert_eq!(frame(b"ab", true).as_ref(), [&[TEXT, 4], b"YWI=".as_slice()].concat());
+        assert_eq!(frame(b"ab", true).as_ref(), [[TEXT, 4].as_slice(), b"YWI=".as_slice()].concat());
         assert_eq!(frame(&[0; 300], false)[..4], [DATA, 126, 1, 44]);
         assert_eq!(frame(&[0; 70_000], false)[..10], [DATA, 127, 0, 0, 0, 0, 0, 1, 0x11, 0x70]);
     }
