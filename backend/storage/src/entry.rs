@@ -5,11 +5,14 @@
 //! spliced in right there once it is known, which spares parsing.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{Error, EventKind, Key, Result};
@@ -18,7 +21,40 @@ use crate::{Error, EventKind, Key, Result};
 pub type Obj = Arc<Entry>;
 
 /// Gives a kind's selectable fields of an object. `metadata.name` and `metadata.namespace` are the store's own.
-pub type Indexer = Arc<dyn Fn(&Key, &Value) -> Vec<(Cow<'static, str>, String)> + Send + Sync>;
+pub type Indexer = Arc<dyn Fn(&Key, &Lazy<'_>) -> Vec<(Cow<'static, str>, String)> + Send + Sync>;
+
+/// An object that is parsed when somebody looks at it: most kinds have no selectable fields, and then nobody does.
+pub struct Lazy<'a> {
+    bytes: &'a [u8],
+    value: OnceCell<Value>,
+}
+
+impl<'a> Lazy<'a> {
+    pub(crate) fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, value: OnceCell::new() }
+    }
+
+    /// The object; `Null` when the bytes are not JSON.
+    pub fn value(&self) -> &Value {
+        self.value.get_or_init(|| serde_json::from_slice(self.bytes).unwrap_or_default())
+    }
+}
+
+/// What of every object selectors need; the rest is skipped without being built.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow, default)]
+    metadata: HeadMetadata<'a>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct HeadMetadata<'a> {
+    #[serde(borrow)]
+    uid: Cow<'a, str>,
+    /// Sorted, as entries keep them.
+    labels: BTreeMap<Box<str>, Box<str>>,
+}
 
 /// An indexer for objects without selectable fields of their own.
 pub fn no_fields() -> Indexer {
@@ -91,6 +127,19 @@ pub(crate) struct Parsed {
 
 impl Parsed {
     pub fn of(key: &Key, stored: &[u8], indexer: &Indexer) -> Result<Self> {
+        let object = Lazy::new(stored);
+        let mut fields: Vec<_> =
+            indexer(key, &object).into_iter().map(|(field, value)| (field, value.into_boxed_str())).collect();
+        fields.sort_by(|(a, _), (b, _)| a.cmp(b));
+        let (uid, labels): (Arc<str>, _) = match serde_json::from_slice::<Head<'_>>(stored) {
+            Ok(head) => (head.metadata.uid.into(), head.metadata.labels.into_iter().collect()),
+            // A null, or a number where a string belongs: whatever it is, its other parts count.
+            Err(_) => Self::tolerantly(key, stored)?,
+        };
+        Ok(Self { uid, labels, fields: fields.into() })
+    }
+
+    fn tolerantly(key: &Key, stored: &[u8]) -> Result<(Arc<str>, Arc<[(Box<str>, Box<str>)]>)> {
         let value: Value = serde_json::from_slice(stored)
             .map_err(|error| Error::Internal(format!("the stored bytes of {key} are not JSON: {error}")))?;
         let metadata = &value["metadata"];
@@ -99,10 +148,7 @@ impl Parsed {
             .as_object()
             .map(|labels| labels.iter().map(|(name, value)| (name.as_str().into(), text(value).into())).collect())
             .unwrap_or_default();
-        let mut fields: Vec<_> =
-            indexer(key, &value).into_iter().map(|(field, value)| (field, value.into_boxed_str())).collect();
-        fields.sort_by(|(a, _), (b, _)| a.cmp(b));
-        Ok(Self { uid: text(&metadata["uid"]).into(), labels, fields: fields.into() })
+        Ok((text(&metadata["uid"]).into(), labels))
     }
 }
 
@@ -284,6 +330,25 @@ mod tests {
         assert_eq!(seen, json!({"type": "MODIFIED", "object": entry.value()}));
         assert!(line.ends_with(b"\n"));
         assert!(line.as_ptr_range().contains(&entry.bytes.as_ptr()));
+    }
+
+    #[test]
+    fn labels_are_read_whatever_stands_beside_them() {
+        for (metadata, uid, labels) in [
+            (
+                json!({"uid": "u", "labels": {"b": "2", "a": "\\\u{e9}\"1"}}),
+                "u",
+                vec![("a", "\\\u{e9}\"1"), ("b", "2")],
+            ),
+            (json!({"labels": {"a": "1", "b": null}, "uid": "u"}), "u", vec![("a", "1"), ("b", "")]),
+            (json!({"labels": null, "uid": 5}), "", vec![]),
+            (json!({}), "", vec![]),
+        ] {
+            let entry = made(&json!({"apiVersion": "v1", "kind": "X", "metadata": metadata, "labels": {"c": "3"}}), 1);
+            let seen: Vec<(&str, &str)> = entry.labels.iter().map(|(name, value)| (&**name, &**value)).collect();
+            assert_eq!((&*entry.uid, seen), (uid, labels));
+        }
+        assert!(Parsed::of(&key(), b"{\"metadata\":{", &no_fields()).is_err());
     }
 
     proptest! {

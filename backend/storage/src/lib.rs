@@ -28,6 +28,8 @@ mod plan;
 mod seal;
 mod sequencer;
 mod shared;
+#[cfg(test)]
+mod simulation;
 mod sql;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -47,7 +49,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::DropGuard;
 
 pub use config::{Compaction, Config, History};
-pub use entry::{Entry, Indexer, Obj, encode, no_fields};
+pub use entry::{Entry, Indexer, Lazy, Obj, encode, no_fields};
 pub use error::{Error, Result};
 pub use event::{Event, EventKind, WatchItem};
 pub use history::Version;

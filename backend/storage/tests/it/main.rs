@@ -8,5 +8,6 @@ mod concurrency;
 mod faults;
 mod history;
 mod proxy;
+mod soak;
 mod support;
 mod watching;

@@ -28,6 +28,8 @@ struct State {
     real: PathBuf,
     armed: parking_lot::Mutex<Option<Cut>>,
     cuts: AtomicU64,
+    /// The connections that are open.
+    open: parking_lot::Mutex<Vec<tokio::task::AbortHandle>>,
 }
 
 /// A user's name, which only batches carry.
@@ -39,11 +41,15 @@ impl Proxy {
         let directory = tempfile::Builder::new().prefix("pilothouse-proxy-").tempdir().unwrap();
         let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
         let real = real.join(".s.PGSQL.5432");
-        let state = Arc::new(State { real, armed: parking_lot::Mutex::new(None), cuts: AtomicU64::new(0) });
+        let (armed, open) = (parking_lot::Mutex::new(None), parking_lot::Mutex::default());
+        let state = Arc::new(State { real, armed, cuts: AtomicU64::new(0), open });
         let accepting = state.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(serve(accepting.clone(), client));
+                let serving = tokio::spawn(serve(accepting.clone(), client));
+                let mut open = accepting.open.lock();
+                open.retain(|connection| !connection.is_finished());
+                open.push(serving.abort_handle());
             }
         });
         Self { directory, state }
@@ -61,6 +67,13 @@ impl Proxy {
         *self.state.armed.lock() = Some(cut);
     }
 
+    /// Cuts every connection that is open now, wherever it stands.
+    pub fn sever(&self) {
+        for connection in self.state.open.lock().drain(..) {
+            connection.abort();
+        }
+    }
+
     pub fn cuts(&self) -> u64 {
         self.state.cuts.load(Ordering::SeqCst)
     }
@@ -70,7 +83,8 @@ async fn serve(state: Arc<State>, client: UnixStream) {
     let Ok(server) = UnixStream::connect(&state.real).await else { return };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let answers = tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+    // Ends with this task, however that ends.
+    let answers = AbortOnDrop(tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await }));
     let mut buffer = vec![0; 1 << 16];
     while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
         let request = &buffer[..read];
@@ -79,7 +93,7 @@ async fn serve(state: Arc<State>, client: UnixStream) {
         if let Some(cut) = cut {
             state.cuts.fetch_add(1, Ordering::SeqCst);
             if cut != Cut::Late {
-                answers.abort();
+                answers.0.abort();
             }
             match cut {
                 Cut::Before => {}
@@ -89,7 +103,7 @@ async fn serve(state: Arc<State>, client: UnixStream) {
                 }
                 Cut::Late => {
                     // The client sees its connection die now; the server does not yet.
-                    answers.abort();
+                    answers.0.abort();
                     let request = request.to_vec();
                     tokio::spawn(async move {
                         tokio::time::sleep(Duration::from_millis(400)).await;
@@ -103,5 +117,13 @@ async fn serve(state: Arc<State>, client: UnixStream) {
         if to_server.write_all(request).await.is_err() {
             return;
         }
+    }
+}
+
+struct AbortOnDrop<T>(tokio::task::JoinHandle<T>);
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }

@@ -45,7 +45,7 @@ pub fn number(object: &Obj) -> u64 {
 /// Pods can be selected by their node.
 pub fn indexer() -> Indexer {
     Arc::new(|_, object| {
-        let node = object["spec"]["nodeName"].as_str().unwrap_or_default();
+        let node = object.value()["spec"]["nodeName"].as_str().unwrap_or_default();
         vec![(Cow::Borrowed("spec.nodeName"), node.to_owned())]
     })
 }
