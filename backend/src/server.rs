@@ -157,6 +157,11 @@ pub async fn run(config: Server) -> Result<()> {
         shutdown: shutdown.clone(),
     })?;
 
+    api.register_metrics(|registry| {
+        pilothouse_controllers::metrics::register(registry);
+        pilothouse_scheduler::metrics::register(registry);
+    });
+
     let mut tasks = tokio::task::JoinSet::new();
     let door = (api.clone(), config.listen.clone(), Arc::new(tls(ClientCertificates::Optional)?), shutdown.clone());
     tasks.spawn(async move {

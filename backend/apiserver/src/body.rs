@@ -55,6 +55,33 @@ impl http_body::Body for Sized {
     }
 }
 
+/// A body that keeps something alive until it is dropped itself.
+pub fn holding(body: Body, held: impl Send + 'static) -> Body {
+    Holding { inner: body, _held: Box::new(held) }.boxed_unsync()
+}
+
+struct Holding {
+    inner: Body,
+    _held: Box<dyn Send>,
+}
+
+impl http_body::Body for Holding {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.inner).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
 pub fn boxed<B>(body: B) -> Body
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,

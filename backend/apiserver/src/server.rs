@@ -13,7 +13,7 @@ use std::time::Instant;
 use futures::FutureExt;
 use http::{HeaderValue, Request, Response, StatusCode};
 use pilothouse_access::admission::Admission;
-use pilothouse_access::authn::{Authenticator, impersonate};
+use pilothouse_access::authn::{Authenticator, certified, impersonate};
 use pilothouse_access::authz::{Attributes, Authorizer};
 use pilothouse_access::session::Sessions;
 use pilothouse_access::tokens::ServiceAccountTokens;
@@ -24,9 +24,9 @@ use pilothouse_tunnel::Tunnels;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use crate::body::Body;
+use crate::body::{self, Body};
 use crate::fairness::Fairness;
-use crate::metrics::Metrics;
+use crate::metrics::{LongRunning, Metrics};
 use crate::registry::{self, Kinds};
 use crate::request::RequestInfo;
 use crate::{compress, discovery, error as errors, openapi, paths, subresources, warnings};
@@ -47,8 +47,16 @@ pub struct Config {
 /// What TLS learned of the client: put into a request's extensions by the door.
 #[derive(Clone, Debug, Default)]
 pub struct Peer {
-    pub certificate: Option<Arc<[u8]>>,
+    /// Who its certificate says it is; read once for all requests of the connection.
+    pub user: Option<Result<Arc<UserInfo>, Status>>,
     pub address: Option<IpAddr>,
+}
+
+impl Peer {
+    /// `certificate`: the DER that TLS verified.
+    pub fn new(certificate: Option<&[u8]>, address: Option<IpAddr>) -> Self {
+        Self { user: certificate.map(|der| certified(der).map(Arc::new)), address }
+    }
 }
 
 /// Marks a request of this process's own components; it is already known who asks.
@@ -131,7 +139,9 @@ impl ApiServer {
         let info = RequestInfo::new(request.method(), request.uri().path(), request.uri().query().unwrap_or_default());
         let (verb, path) = (info.verb.clone(), info.path.clone());
         let long = matches!(verb.as_str(), "watch" | "connect") || !info.rest.is_empty() || is_stream(&info);
-        let labels = self.0.metrics.labels(&info);
+        let is_known = info.is_resource && self.0.kinds.get(&info.group, &info.version, &info.resource).is_some();
+        let series = self.0.metrics.series(&info, is_known);
+        let inflight = (!long).then(|| series.enter());
         let gzip = !long && request.extensions().get::<InProcess>().is_none() && compress::accepts(request.headers());
         let mut said = Vec::new();
         let answer = AssertUnwindSafe(self.answer(request, info, &mut said)).catch_unwind().await;
@@ -166,7 +176,12 @@ impl ApiServer {
         if took > SLOW && !long {
             warn!(verb, path, code = response.status().as_u16(), seconds = took.as_secs_f32(), "slow request");
         }
-        self.0.metrics.observe(labels, response.status(), took);
+        series.observe(response.status(), took);
+        drop(inflight);
+        if long && response.status().is_success() {
+            let open = LongRunning::new(&series);
+            response = response.map(|body| body::holding(body, open));
+        }
         response
     }
 
@@ -194,10 +209,12 @@ impl ApiServer {
     }
 
     fn authenticate(&self, parts: &http::request::Parts) -> Result<Arc<UserInfo>, Status> {
-        let certificate = parts.extensions.get::<Peer>().and_then(|peer| peer.certificate.as_deref());
-        let identity = self.0.authenticator.authenticate(&parts.method, &parts.headers, certificate)?;
-        let user = impersonate(&self.0.authorizer, &identity.user, &parts.headers)?.unwrap_or(identity.user);
-        Ok(Arc::new(user))
+        // A certificate comes before all other credentials.
+        let user = match parts.extensions.get::<Peer>().and_then(|peer| peer.user.as_ref()) {
+            Some(user) => user.clone()?,
+            None => self.0.authenticator.authenticate(&parts.method, &parts.headers, None)?.user,
+        };
+        Ok(impersonate(&self.0.authorizer, &user, &parts.headers)?.map_or(user, Arc::new))
     }
 }
 
@@ -309,6 +326,11 @@ impl ApiServer {
     /// The client of a component by the name of its ServiceAccount in kube-system.
     pub fn client_for(&self, service_account: &str) -> kube::Client {
         self.client(UserInfo::service_account("kube-system", service_account, ""))
+    }
+
+    /// Lets other parts of the process put their metrics beside the API's.
+    pub fn register_metrics(&self, register: impl FnOnce(&mut prometheus_client::registry::Registry)) {
+        self.0.metrics.register(register);
     }
 
     pub fn is_ready(&self) -> bool {

@@ -39,12 +39,13 @@ pub struct Deps<'a> {
 /// The selectable fields of every built-in kind, for [`Store::open`].
 pub fn indexer() -> Indexer {
     let mut by_storage: HashMap<&'static str, &'static Arc<Kind>> = HashMap::new();
-    for kind in pilothouse_kinds::builtin() {
+    // Kinds without such fields are not asked, and their objects not parsed for it.
+    for kind in pilothouse_kinds::builtin().iter().filter(|kind| !kind.selectable_names().is_empty()) {
         by_storage.entry(&kind.storage).or_insert(kind);
     }
     Arc::new(move |key, object| {
         let found = by_storage.get(&*key.resource);
-        found.map_or_else(Vec::new, |kind| kind.selectable(object)) as Vec<(Cow<'static, str>, String)>
+        found.map_or_else(Vec::new, |kind| kind.selectable(object.value())) as Vec<(Cow<'static, str>, String)>
     })
 }
 

@@ -26,6 +26,7 @@ mod int_or_percent;
 mod job;
 mod key;
 pub mod leader;
+pub mod metrics;
 mod namespace;
 mod node_ipam;
 mod node_lifecycle;

@@ -13,23 +13,25 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::key::Key;
+use crate::metrics::Meter;
 
 const MIN_BACKOFF: Duration = Duration::from_millis(10);
 /// Upstream waits up to 1000 s; an interactive cluster should heal sooner once the cause is gone.
 const MAX_BACKOFF: Duration = Duration::from_secs(120);
 
-#[derive(Default)]
 pub struct Queue {
     state: Mutex<State>,
     wake: Notify,
+    meter: Meter,
 }
 
 #[derive(Default)]
 struct State {
-    ready: VecDeque<Key>,
+    /// With the time since when they are ready.
+    ready: VecDeque<(Key, Instant)>,
     queued: HashSet<Key>,
-    /// Keys being worked on.
-    active: HashSet<Key>,
+    /// Keys being worked on, and since when.
+    active: HashMap<Key, Instant>,
     /// Keys to add at a time; one time per key, the earliest asked for.
     due: BTreeSet<(Instant, Key)>,
     due_at: HashMap<Key, Instant>,
@@ -39,10 +41,10 @@ struct State {
 impl State {
     /// True when a worker must be woken.
     fn push(&mut self, key: Key) -> bool {
-        if !self.queued.insert(key.clone()) || self.active.contains(&key) {
+        if !self.queued.insert(key.clone()) || self.active.contains_key(&key) {
             return false;
         }
-        self.ready.push_back(key);
+        self.ready.push_back((key, Instant::now()));
         true
     }
 
@@ -60,10 +62,26 @@ impl State {
 }
 
 impl Queue {
+    /// An empty queue under this name in the metrics.
+    pub fn new(name: &'static str) -> Self {
+        Self { state: Mutex::default(), wake: Notify::new(), meter: Meter::of(name) }
+    }
+
     pub fn add(&self, key: Key) {
-        if self.state.lock().push(key) {
+        self.meter.adds.inc();
+        let pushed = {
+            let mut state = self.state.lock();
+            let pushed = state.push(key);
+            self.measure(&state);
+            pushed
+        };
+        if pushed {
             self.wake.notify_one();
         }
+    }
+
+    fn measure(&self, state: &State) {
+        self.meter.depth.set(i64::try_from(state.ready.len()).unwrap_or(i64::MAX));
     }
 
     pub fn add_after(&self, key: Key, delay: Duration) {
@@ -90,11 +108,14 @@ impl Queue {
             let (key, more, due) = {
                 let mut state = self.state.lock();
                 state.promote(Instant::now());
-                let key = state.ready.pop_front();
-                if let Some(key) = &key {
-                    state.queued.remove(key);
-                    state.active.insert(key.clone());
-                }
+                let now = Instant::now();
+                let key = state.ready.pop_front().map(|(key, since)| {
+                    self.meter.queued.observe(now.duration_since(since).as_secs_f64());
+                    state.queued.remove(&key);
+                    state.active.insert(key.clone(), now);
+                    key
+                });
+                self.measure(&state);
                 (key, !state.ready.is_empty(), state.due.first().map(|(at, _)| *at))
             };
             if more {
@@ -117,9 +138,11 @@ impl Queue {
     /// Ends the work on a key: it may be handed out again.
     pub fn done(&self, key: &Key) {
         let mut state = self.state.lock();
-        state.active.remove(key);
+        if let Some(since) = state.active.remove(key) {
+            self.meter.worked.observe(since.elapsed().as_secs_f64());
+        }
         if state.queued.contains(key) {
-            state.ready.push_back(key.clone());
+            state.ready.push_back((key.clone(), Instant::now()));
             drop(state);
             self.wake.notify_one();
         }
@@ -131,6 +154,7 @@ impl Queue {
 
     /// Adds the key again after its back-off, which is returned.
     pub fn retry(&self, key: &Key) -> Duration {
+        self.meter.retries.inc();
         let failures = {
             let mut state = self.state.lock();
             let count = state.failures.entry(key.clone()).or_insert(0);
@@ -167,7 +191,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_key_is_worked_on_by_one_at_a_time_and_never_lost() {
-        let queue = Queue::default();
+        let queue = Queue::new("test");
         queue.add(key("a"));
         queue.add(key("a"));
         assert_eq!(queue.next().await, key("a"));
@@ -184,7 +208,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn delayed_keys_come_at_the_earliest_time_asked_for() {
-        let queue = Queue::default();
+        let queue = Queue::new("test");
         let start = Instant::now();
         queue.add_after(key("a"), Duration::from_secs(60));
         queue.add_after(key("a"), Duration::from_secs(5));
@@ -197,7 +221,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn two_workers_share_the_clock() {
-        let queue = std::sync::Arc::new(Queue::default());
+        let queue = std::sync::Arc::new(Queue::new("test"));
         queue.add(key("now"));
         queue.add_after(key("later"), Duration::from_secs(1));
         let other = tokio::spawn({

@@ -98,7 +98,7 @@ async fn run_all(deps: Deps, shutdown: CancellationToken) {
             events: broadcaster.recorder(controller.name, client.clone()),
             client,
             caches: caches.clone(),
-            queue: Arc::new(Queue::default()),
+            queue: Arc::new(Queue::new(controller.name)),
             deps: deps.clone(),
             shutdown: stop.clone(),
         };

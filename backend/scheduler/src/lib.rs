@@ -12,6 +12,7 @@ mod cluster;
 mod counters;
 mod cycle;
 mod info;
+pub mod metrics;
 mod plugins;
 mod preempt;
 mod queue;

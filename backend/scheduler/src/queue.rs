@@ -13,6 +13,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::info::PodInfo;
+use crate::metrics::METRICS;
 
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 const MAX_BACKOFF: Duration = Duration::from_secs(10);
@@ -219,6 +220,13 @@ impl Queue {
     }
 
     /// When the next backing-off pod becomes active.
+    /// Tells the metrics how many pods wait, and where.
+    pub fn measure(&self) {
+        METRICS.pending("active", self.active.len());
+        METRICS.pending("backoff", self.backoff.len());
+        METRICS.pending("unschedulable", self.unschedulable.len());
+    }
+
     pub fn next_due(&self) -> Option<Instant> {
         self.backoff.first().map(|(until, _)| *until)
     }

@@ -23,6 +23,7 @@ use crate::bind::{Bound, Writer};
 use crate::cluster::Cluster;
 use crate::cycle::{self, Cycle, Decision, Diagnosis};
 use crate::info::PodInfo;
+use crate::metrics::METRICS;
 use crate::plugins::node_resources_fit::Strategy;
 use crate::preempt;
 use crate::queue::{Happened, Queue};
@@ -157,6 +158,7 @@ async fn work(writer: Writer, send: Sender<Input>, mut receive: Receiver<Input>,
             tokio::task::yield_now().await;
             continue;
         }
+        scheduler.queue.measure();
         let wake = scheduler.queue.next_due().map_or(flush, |due| due.min(flush));
         tokio::select! {
             input = receive.recv() => {
@@ -174,7 +176,12 @@ fn execute(writer: &Writer, send: &Sender<Input>, outcome: Outcome, stop: &Cance
     let task = async move {
         match outcome {
             Outcome::Bind { pod, node } => {
+                let begun = Instant::now();
                 let result = writer.bind(&pod, &node).await;
+                METRICS.binding.observe(begun.elapsed().as_secs_f64());
+                if matches!(result, Bound::Failed(_)) {
+                    METRICS.attempt("error");
+                }
                 // The receiver is gone only when everything ends.
                 let _ = send.send(Input::Bound { pod, result }).await;
             }
@@ -210,10 +217,13 @@ impl Scheduler {
 
     fn decide(&mut self, pod: Arc<PodInfo>, now: Instant) -> Outcome {
         cycle::prepare(&mut self.cluster, &pod);
+        let begun = Instant::now();
         let decision = match Cycle::new(&self.cluster, &pod, self.strategy) {
             Ok(cycle) => cycle.decide(&mut self.turn, &mut self.rng),
             Err(diagnosis) => Decision::Nowhere(diagnosis),
         };
+        METRICS.deciding.observe(begun.elapsed().as_secs_f64());
+        METRICS.attempt(if matches!(decision, Decision::Node(_)) { "scheduled" } else { "unschedulable" });
         match decision {
             Decision::Node(index) => {
                 self.cluster.assume(&pod, index);

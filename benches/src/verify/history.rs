@@ -173,11 +173,6 @@ impl Judge {
         &self.told
     }
 
-    /// Acknowledged writes that no watch has shown yet.
-    pub fn outstanding(&self) -> usize {
-        self.acknowledged.len()
-    }
-
     pub fn write(&mut self, id: Id, end: End) {
         match end {
             End::Acknowledged(revision) => {

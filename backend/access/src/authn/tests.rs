@@ -40,7 +40,7 @@ fn ask(of: &Authenticator, authorization: Option<&str>, peer: Option<&[u8]>) -> 
 fn the_first_credentials_decide() {
     let of = authenticator();
     let anonymous = ask(&of, None, None).unwrap();
-    assert_eq!((anonymous.via, anonymous.user), (Via::Anonymous, UserInfo::anonymous()));
+    assert_eq!((anonymous.via, &*anonymous.user), (Via::Anonymous, &UserInfo::anonymous()));
 
     let good = format!("Bearer {}", token(&of, &[]));
     assert_eq!(ask(&of, Some(&good), None).unwrap().user.name, "system:serviceaccount:shop:web");

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 
 use super::claims::Claims;
+use crate::UserInfo;
 
 /// Most entries of one generation.
 const GENERATION: usize = 2048;
@@ -23,6 +24,8 @@ pub(super) type Key = [u8; 32];
 #[derive(Clone)]
 pub(super) struct Entry {
     pub claims: Arc<Claims>,
+    /// Whom they name.
+    pub user: Arc<UserInfo>,
     /// When the account and the bound objects were last looked up and found alive.
     pub alive: Timestamp,
 }
@@ -92,7 +95,7 @@ mod tests {
                 node: None,
             },
         });
-        let entry = Entry { claims, alive: Timestamp::UNIX_EPOCH };
+        let entry = Entry { claims, user: Arc::default(), alive: Timestamp::UNIX_EPOCH };
         let cache = Cache::default();
         let used = key("used");
         cache.put(used, entry.clone());

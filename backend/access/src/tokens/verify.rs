@@ -18,7 +18,7 @@ const LEEWAY: Duration = Duration::from_secs(60);
 /// A token that verified.
 #[derive(Clone, Debug)]
 pub struct Verified {
-    pub user: UserInfo,
+    pub user: Arc<UserInfo>,
     /// The asked audiences that the token carries.
     pub audiences: Vec<String>,
 }
@@ -54,9 +54,13 @@ impl ServiceAccountTokens {
         }
         let key = cache::key(token);
         let known = self.cache.get(&key);
-        let claims = match &known {
-            Some(entry) => entry.claims.clone(),
-            None => Arc::new(self.keys.open(token).ok_or(Refused::Foreign)?),
+        let (claims, user) = match &known {
+            Some(entry) => (entry.claims.clone(), entry.user.clone()),
+            None => {
+                let claims = self.keys.open(token).ok_or(Refused::Foreign)?;
+                let user = user(&claims);
+                (Arc::new(claims), Arc::new(user))
+            }
         };
         if claims.iss != self.config.issuer {
             return Err(Refused::Foreign);
@@ -65,9 +69,9 @@ impl ServiceAccountTokens {
         check_times(&claims, now)?;
         if known.is_none_or(|entry| now.duration_since(entry.alive).unsigned_abs() > cache::FRESH) {
             check_alive(reader, &claims, now)?;
-            self.cache.put(key, Entry { claims: claims.clone(), alive: now });
+            self.cache.put(key, Entry { claims, user: user.clone(), alive: now });
         }
-        Ok(Verified { user: user(&claims), audiences: carried })
+        Ok(Verified { user, audiences: carried })
     }
 
     fn check_audience(&self, claims: &Claims, asked: &[String]) -> Result<Vec<String>, Refused> {

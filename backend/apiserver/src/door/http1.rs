@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_http::body::{BodySize, MessageBody};
 use actix_http::{HttpMessage, Payload, Request as ActixRequest, Response as ActixResponse};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use http::{HeaderName, HeaderValue, Method, Request, Response, Uri};
 use http_body::Body as _;
@@ -23,8 +23,11 @@ use crate::server::{ApiServer, Peer};
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// Chunks of a body under way from actix's thread.
 const CHUNKS: usize = 4;
+/// Bodies up to this length are read before the request is handed on: most are, and have arrived with their head, so
+/// that a task and a channel for each would be in vain.
+const SMALL: u64 = 64 * 1024;
 
-fn convert(request: &mut ActixRequest) -> Result<Request<Body>, Status> {
+async fn convert(request: &mut ActixRequest) -> Result<Request<Body>, Status> {
     let bad = |error: &dyn std::fmt::Display| Status::bad_request(format!("malformed request: {error}"));
     let mut parts = http::request::Builder::new()
         .method(Method::from_bytes(request.method().as_str().as_bytes()).map_err(|e| bad(&e))?)
@@ -42,7 +45,41 @@ fn convert(request: &mut ActixRequest) -> Result<Request<Body>, Status> {
     if let Some(peer) = request.conn_data::<Peer>() {
         parts = parts.extension(peer.clone());
     }
-    parts.body(incoming(request.take_payload())).map_err(|e| bad(&e))
+    let length = request.headers().get(actix_http::header::CONTENT_LENGTH);
+    let length = length.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let payload = request.take_payload();
+    let body = match length {
+        Some(length @ 1..=SMALL) if !matches!(payload, Payload::None) => small(payload, length as usize).await?,
+        _ => incoming(payload),
+    };
+    parts.body(body).map_err(|e| bad(&e))
+}
+
+/// The whole of a body that says it is small; the length bounds what is read.
+async fn small(mut payload: Payload, length: usize) -> Result<Body, Status> {
+    let broken = |why: &dyn std::fmt::Display| Status::bad_request(format!("the request's body broke off: {why}"));
+    let (mut first, mut all) = (Bytes::new(), BytesMut::new());
+    // To its end: actix keeps the connection only when all of the body was taken.
+    loop {
+        let chunk = match timeout(BODY_PATIENCE, payload.next()).await {
+            Err(_) => return Err(broken(&"it did not arrive in time")),
+            Ok(Some(Err(error))) => return Err(broken(&error)),
+            Ok(Some(Ok(chunk))) => chunk,
+            Ok(None) => return Ok(body::full(if all.is_empty() { first } else { all.freeze() })),
+        };
+        if first.len().max(all.len()) + chunk.len() > length {
+            return Err(broken(&"it is too long"));
+        }
+        // One that came in one piece need not be copied.
+        if first.is_empty() && all.is_empty() {
+            first = chunk;
+            continue;
+        }
+        if all.is_empty() {
+            all.extend_from_slice(&first);
+        }
+        all.extend_from_slice(&chunk);
+    }
 }
 
 /// actix's payload belongs to its thread; a task there feeds it through a channel.
@@ -114,7 +151,7 @@ impl MessageBody for Answer {
 }
 
 pub async fn handle(api: ApiServer, mut request: ActixRequest) -> Result<ActixResponse<Answer>, Infallible> {
-    let response = match convert(&mut request) {
+    let response = match convert(&mut request).await {
         Ok(request) => api.handle(request).await,
         Err(status) => error::response(&status),
     };

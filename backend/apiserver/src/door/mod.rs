@@ -184,7 +184,8 @@ async fn accept(tcp: TcpStream, acceptor: &TlsAcceptor, address: Option<IpAddr>)
     tcp.set_nodelay(true)?;
     let tls = acceptor.accept(tcp).await?;
     let (_, session) = tls.get_ref();
-    let certificate = session.peer_certificates().and_then(|chain| chain.first()).map(|der| der.as_ref().into());
+    let certificate = session.peer_certificates().and_then(|chain| chain.first()).map(AsRef::as_ref);
     let h2 = session.alpn_protocol() == Some(b"h2");
-    Connection::new(tls, Peer { certificate, address }, h2).await
+    let peer = Peer::new(certificate, address);
+    Connection::new(tls, peer, h2).await
 }

@@ -12,10 +12,10 @@ pub mod services;
 pub mod update;
 pub mod watch;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use indexmap::{Equivalent, IndexMap};
 use pilothouse_api::Status;
 use pilothouse_kinds::Kind;
 use pilothouse_schema::{Schema, builtin};
@@ -25,6 +25,16 @@ use crate::server::{Answer, Call, Server};
 
 type Address = (String, String, String);
 
+/// A borrowed [`Address`]: every request looks its kind up, and that should allocate nothing.
+#[derive(PartialEq, Eq, Hash)]
+struct At<'a>(&'a str, &'a str, &'a str);
+
+impl Equivalent<Address> for At<'_> {
+    fn equivalent(&self, key: &Address) -> bool {
+        (self.0, self.1, self.2) == (&*key.0, &*key.1, &*key.2)
+    }
+}
+
 /// The kinds that are served: built-in ones, and those of CustomResourceDefinitions.
 pub struct Kinds {
     table: ArcSwap<Table>,
@@ -32,7 +42,7 @@ pub struct Kinds {
 
 #[derive(Default)]
 pub struct Table {
-    by_address: HashMap<Address, Arc<Kind>>,
+    by_address: IndexMap<Address, Arc<Kind>>,
     pub all: Vec<Arc<Kind>>,
 }
 
@@ -51,8 +61,7 @@ impl Default for Kinds {
 
 impl Kinds {
     pub fn get(&self, group: &str, version: &str, plural: &str) -> Option<Arc<Kind>> {
-        let address = (group.to_owned(), version.to_owned(), plural.to_owned());
-        self.table.load().by_address.get(&address).cloned()
+        self.table.load().by_address.get(&At(group, version, plural)).cloned()
     }
     pub fn table(&self) -> Arc<Table> {
         self.table.load_full()

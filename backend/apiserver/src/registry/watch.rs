@@ -251,11 +251,12 @@ pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answe
     };
     let mut lines = Lines { kind: Arc::clone(kind), selection, wanted, query: call.query.clone(), headed: false };
     server.metrics.watches.inc();
+    let sent = server.metrics.watch_events(&kind.group, &kind.version, &kind.plural);
     let counted = Counted(Arc::clone(server));
     let shutdown = server.shutdown.clone();
     let Start { mut watcher, initial, end_bookmark, silent_until } = begun;
     let stream = async_stream::stream! {
-        let server = &counted.0;
+        let _counted = counted;
         let mut out: Vec<u8> = Vec::new();
         let mut initial: VecDeque<Obj> = initial.into();
         while let Some(object) = initial.pop_front() {
@@ -292,7 +293,7 @@ pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answe
                 WatchItem::Event(event) if event.revision <= silent_until => {}
                 WatchItem::Event(event) => {
                     if let Some(line) = lines.event(&event) {
-                        server.metrics.watch_events.inc();
+                        sent.inc();
                         yield Ok(line);
                     }
                 }
