@@ -29,7 +29,7 @@ use crate::fairness::Fairness;
 use crate::metrics::{LongRunning, Metrics};
 use crate::registry::{self, Kinds};
 use crate::request::RequestInfo;
-use crate::{compress, discovery, error as errors, openapi, paths, subresources, warnings};
+use crate::{compress, discovery, error as errors, fairness, openapi, paths, subresources, warnings};
 
 /// A request slower than this is logged (watches and streams apart).
 const SLOW: std::time::Duration = std::time::Duration::from_secs(1);
@@ -76,7 +76,7 @@ pub struct Server {
     pub tunnels: Tunnels,
     pub config: Config,
     pub openapi: openapi::Documents,
-    pub fairness: Fairness,
+    pub fairness: Arc<Fairness>,
     pub metrics: Metrics,
     /// Set once bootstrap is through: before that `/readyz` says no.
     pub ready: AtomicBool,
@@ -147,12 +147,7 @@ impl ApiServer {
         let answer = AssertUnwindSafe(self.answer(request, info, &mut said)).catch_unwind().await;
         let mut response = match answer {
             Ok(Ok(response)) => response,
-            Ok(Err(status)) => {
-                if status.code >= 500 {
-                    warn!(verb, path, code = status.code, message = status.message, "request failed");
-                }
-                errors::response(&status)
-            }
+            Ok(Err(status)) => failed(&verb, &path, &status),
             Err(panic) => {
                 let text = panic
                     .downcast_ref::<String>()
@@ -187,7 +182,7 @@ impl ApiServer {
 
     /// The answer, and what it is to be warned of, whether it is good or bad.
     async fn answer(&self, request: Request<Body>, info: RequestInfo, said: &mut Vec<String>) -> Answer {
-        let (mut parts, body) = request.into_parts();
+        let (parts, body) = request.into_parts();
         if let Some(response) = paths::public(&self.0, &info, &parts).await {
             return response;
         }
@@ -199,7 +194,49 @@ impl ApiServer {
             None => self.authenticate(&parts)?,
         };
         let query = Query::parse(parts.uri.query().unwrap_or_default());
-        let _turn = self.0.fairness.turn(&user, &info).await?;
+        // What lasts as long as its client likes takes no part; a watch does until it has begun.
+        let flow = if is_stream(&info) { None } else { self.0.fairness.classify(&user, &info) };
+        let Some(flow) = flow else { return self.serve(parts, body, info, user, query, said).await };
+        let (verb, path) = (info.verb.clone(), info.path.clone());
+        let seats = self.seats(&info, &query);
+        let answer = match self.0.fairness.enter(&flow, &user, &info, seats).await {
+            Ok(turn) => self.serve(parts, body, info, user, query, said).await.map(|response| match verb.as_str() {
+                "list" => fairness::hold(response, turn),
+                _ => response,
+            }),
+            Err(status) => Err(status),
+        };
+        let mut response = answer.unwrap_or_else(|status| failed(&verb, &path, &status));
+        flow.mark(&mut response);
+        Ok(response)
+    }
+
+    /// Seats that a request takes: a list, and a watch that begins with one, as many as it is long.
+    fn seats(&self, info: &RequestInfo, query: &Query) -> u32 {
+        let lists = match info.verb.as_str() {
+            "list" => true,
+            "watch" => query.flag("sendInitialEvents") || matches!(query.text("resourceVersion"), "" | "0"),
+            _ => false,
+        };
+        if !lists || !info.is_resource || !info.name.is_empty() {
+            return 1;
+        }
+        let Some(kind) = self.0.kinds.get(&info.group, &info.version, &info.resource) else { return 1 };
+        let stored = self.0.store.view(&kind.storage).len();
+        let limit = query.number("limit").ok().flatten().filter(|limit| *limit > 0).unwrap_or(stored);
+        fairness::list_seats(stored.min(limit))
+    }
+
+    /// The rest of the way, for who has a turn.
+    async fn serve(
+        &self,
+        mut parts: http::request::Parts,
+        body: Body,
+        info: RequestInfo,
+        user: Arc<UserInfo>,
+        query: Query,
+        said: &mut Vec<String>,
+    ) -> Answer {
         authorize(&self.0.authorizer, &user, &info, query.text("fieldSelector"))?;
         let upgrade = parts.extensions.remove::<crate::door::UpgradeSlot>();
         let mut call = Call { info, user, parts, query, warnings: Vec::new() };
@@ -216,6 +253,14 @@ impl ApiServer {
         };
         Ok(impersonate(&self.0.authorizer, &user, &parts.headers)?.map_or(user, Arc::new))
     }
+}
+
+/// The response of a failure, which is logged when it is ours.
+fn failed(verb: &str, path: &str, status: &Status) -> Response<Body> {
+    if status.code >= 500 {
+        warn!(verb, path, code = status.code, message = status.message, "request failed");
+    }
+    errors::response(status)
 }
 
 fn is_stream(info: &RequestInfo) -> bool {

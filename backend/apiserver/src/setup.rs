@@ -17,7 +17,7 @@ use pilothouse_tunnel::Tunnels;
 use tokio_util::sync::CancellationToken;
 
 use crate::bootstrap::{Error, Secrets};
-use crate::fairness::Fairness;
+use crate::fairness::{self, Fairness};
 use crate::metrics::Metrics;
 use crate::reader::StoreReader;
 use crate::registry::Kinds;
@@ -68,11 +68,14 @@ impl ApiServer {
         let kinds = Kinds::default();
         let metrics = Metrics::default();
         metrics.register(|registry| store.register_metrics(registry));
+        let fairness = Arc::new(Fairness::default());
+        metrics.register(|registry| fairness.register(registry));
+        fairness::start(&store, &fairness, &shutdown);
         Ok(Self(Arc::new(Server {
             authenticator: Authenticator::new(Arc::clone(&reader), Arc::clone(&tokens), Arc::clone(&sessions)),
             admission: Admission::new(Arc::clone(&reader), Arc::clone(&authorizer)),
             openapi: openapi::Documents::new(&kinds.table().all),
-            fairness: Fairness::default(),
+            fairness,
             ready: AtomicBool::new(false),
             store,
             kinds,

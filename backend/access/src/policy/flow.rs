@@ -16,10 +16,13 @@ const LIMITED: &[(&str, i64, i64, Option<(i64, i64)>)] = &[
     ("workload-low", 100, 90, Some((128, 6))),
 ];
 
+/// Says `true` on objects whose spec follows ours.
+pub const AUTOUPDATE: &str = "apf.kubernetes.io/autoupdate-spec";
+
 fn object(kind: &str, name: &str, spec: Value) -> Value {
     json!({
         "apiVersion": API_VERSION, "kind": kind, "spec": spec,
-        "metadata": {"name": name, "annotations": {"apf.kubernetes.io/autoupdate-spec": "true"}},
+        "metadata": {"name": name, "annotations": {(AUTOUPDATE): "true"}},
     })
 }
 
@@ -39,6 +42,32 @@ pub(super) fn priority_levels() -> Vec<Value> {
         object("PriorityLevelConfiguration", name, json!({"type": "Limited", "limited": limited}))
     });
     std::iter::once(object("PriorityLevelConfiguration", "exempt", exempt)).chain(limited).collect()
+}
+
+/// The names of what no cluster is without; its specs cannot be changed for long.
+const MANDATORY: &[&str] = &["catch-all", "exempt"];
+
+/// Whether this is one of the mandatory objects.
+pub fn is_mandatory(object: &Value) -> bool {
+    object["metadata"]["name"].as_str().is_some_and(|name| MANDATORY.contains(&name))
+}
+
+/// The mandatory levels and schemas.
+pub fn mandatory_flow_control() -> (Vec<Value>, Vec<Value>) {
+    let mandatory = |all: Vec<Value>| all.into_iter().filter(is_mandatory).collect();
+    (mandatory(priority_levels()), mandatory(flow_schemas()))
+}
+
+/// Whether the spec of a default object follows ours: always when it is mandatory, else unless somebody has changed it
+/// or said so in its annotation.
+pub fn maintained(stored: &Value) -> bool {
+    let said = stored["metadata"]["annotations"][AUTOUPDATE].as_str();
+    is_mandatory(stored) || said.map_or(stored["metadata"]["generation"] == 1, |said| said == "true")
+}
+
+/// All levels and schemas of a new cluster.
+pub fn default_flow_control() -> (Vec<Value>, Vec<Value>) {
+    (priority_levels(), flow_schemas())
 }
 
 fn group(name: &str) -> Value {

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use crate::authz::PolicyRule;
 
 pub use aggregate::aggregate;
+pub use flow::{AUTOUPDATE, default_flow_control, is_mandatory, maintained, mandatory_flow_control};
 pub use roles::reconcile;
 
 /// What every node may do, whichever it is: the rules of `system:node`.

@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use pilothouse_api::Status;
 use serde_json::{Value, json};
 
-use super::objects::send;
+use super::objects::{absent_is_fine, send};
 use crate::server::ApiServer;
 
 const SERVICES: &str = "/api/v1/namespaces/default/services";
@@ -49,14 +49,6 @@ pub async fn withdraw(api: &ApiServer) -> Result<(), Status> {
 /// The address others can reach this backend at; a loopback address is nobody else's.
 fn advertised(api: &ApiServer) -> Option<(IpAddr, u16)> {
     api.0.config.advertise.filter(|(address, _)| !address.is_loopback())
-}
-
-fn absent_is_fine(outcome: Result<Value, Status>) -> Result<Option<Value>, Status> {
-    match outcome {
-        Ok(found) => Ok(Some(found)),
-        Err(status) if status.code == 404 => Ok(None),
-        Err(status) => Err(status),
-    }
 }
 
 fn lease_name(address: &str) -> String {

@@ -3,6 +3,7 @@
 //! Invariants: everything here may run on any number of backends, any number of times; what users changed stays
 //! changed (roles and bindings are completed, as upstream's are); all objects go the way of every request.
 
+mod flow;
 mod kubernetes;
 mod objects;
 mod secrets;
@@ -44,6 +45,7 @@ impl ApiServer {
         }
         self.0.ready.store(true, Ordering::Release);
         info!("the API is ready");
+        tokio::spawn(flow::keep(self.clone(), shutdown.clone()));
         loop {
             tokio::select! {
                 () = tokio::time::sleep(RENEW) => {}

@@ -25,12 +25,30 @@ pub fn apiserver() -> UserInfo {
 /// # Errors
 /// Whatever the request was answered with.
 pub async fn send(api: &ApiServer, method: Method, path: &str, object: Option<&Value>) -> Result<Value, Status> {
+    send_as(api, method, path, object, "application/json").await
+}
+
+/// Server-side apply of the server's own.
+///
+/// # Errors
+/// Those of [`send`].
+pub async fn apply(api: &ApiServer, path: &str, object: &Value) -> Result<Value, Status> {
+    send_as(api, Method::PATCH, path, Some(object), "application/apply-patch+yaml").await
+}
+
+async fn send_as(
+    api: &ApiServer,
+    method: Method,
+    path: &str,
+    object: Option<&Value>,
+    media: &'static str,
+) -> Result<Value, Status> {
     let body = object.map_or_else(body::empty, |object| body::full(object.to_string()));
     let mut request = Request::new(body);
     *request.method_mut() = method;
     *request.uri_mut() = path.parse().map_err(Status::internal)?;
     let headers = request.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(media));
     headers.insert(http::header::USER_AGENT, http::HeaderValue::from_static("pilothouse-apiserver"));
     request.extensions_mut().insert(InProcess(std::sync::Arc::new(apiserver())));
     let response = api.handle(request).await;
@@ -95,8 +113,16 @@ async fn write_one(api: &ApiServer, object: &Value) -> Result<(), Status> {
     }
 }
 
+pub fn absent_is_fine(outcome: Result<Value, Status>) -> Result<Option<Value>, Status> {
+    match outcome {
+        Ok(found) => Ok(Some(found)),
+        Err(status) if status.code == 404 => Ok(None),
+        Err(status) => Err(status),
+    }
+}
+
 /// Another backend that does the same at the same time is no failure.
-fn accept_race(outcome: Result<Value, Status>) -> Result<(), Status> {
+pub fn accept_race(outcome: Result<Value, Status>) -> Result<(), Status> {
     match outcome {
         Err(status) if status.code == 409 => Ok(()),
         other => other.map(drop),

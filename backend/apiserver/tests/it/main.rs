@@ -8,6 +8,7 @@ mod bad_input;
 mod crud;
 mod deleting;
 mod discovery;
+mod fairness;
 mod listing;
 mod outage;
 mod patching;
