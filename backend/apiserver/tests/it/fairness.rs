@@ -76,7 +76,8 @@ async fn a_level_that_is_full_refuses_and_others_go_on() {
     assert_eq!((refused.header("retry-after"), refused.header("x-kubernetes-pf-flowschema-uid")), ("1", uid));
     assert_eq!(calm.get(&format!("{MAPS}/long")).await.status, 200);
     drop(unread);
-    cluster.eventually(|| noisy.get(&format!("{MAPS}/long")), |reply| reply.status == 200).await;
+    let long = format!("{MAPS}/long");
+    cluster.eventually(|| noisy.get(&long), |reply| reply.status == 200).await;
     let metrics = admin.get("/metrics").await.text();
     let line = "apiserver_flowcontrol_rejected_requests_total{priority_level=\"narrow\",flow_schema=\"noisy\",reason=\"concurrency-limit\"}";
     assert!(metrics.contains(line), "{metrics}");
