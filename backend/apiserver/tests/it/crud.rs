@@ -81,7 +81,7 @@ async fn what_objects_are_called() {
         (
             json!({"name": "b", "resourceVersion": "5"}),
             MAPS,
-            "500 InternalError",
+            "500 ",
             "resourceVersion should not be set on objects to be created",
         ),
     ] {

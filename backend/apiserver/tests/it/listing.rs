@@ -149,7 +149,7 @@ async fn revisions() {
         ),
         (
             "resourceVersion=1&resourceVersionMatch=Roughly",
-            "resourceVersionMatch: Unsupported value: \"Roughly\": supported values: \"\", \"Exact\", \"NotOlderThan\"",
+            "resourceVersionMatch: Unsupported value: \"Roughly\": supported values: \"Exact\", \"NotOlderThan\", \"\"",
         ),
         ("sendInitialEvents=true", "sendInitialEvents: Forbidden: sendInitialEvents is forbidden for list"),
     ] {
