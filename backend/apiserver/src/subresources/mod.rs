@@ -2,6 +2,7 @@
 
 mod binding;
 mod eviction;
+mod isolate;
 mod links;
 mod reviews;
 mod scale;

@@ -18,6 +18,7 @@ use crate::body::{self, Body};
 use crate::door::UpgradeSlot;
 use crate::registry::{create, read, render};
 use crate::server::{Answer, Call, Server};
+use crate::subresources::isolate::isolate;
 
 /// Headers that concern one hop only.
 const HOP_BY_HOP: [&str; 7] =
@@ -274,7 +275,8 @@ pub async fn proxy(
         headers.remove(http::header::ACCEPT_ENCODING);
     }
     let request = request.body(body).map_err(|error| Status::bad_request(error.to_string()))?;
-    let response = to_node(server, &node, request, upgrade).await?;
+    let mut response = to_node(server, &node, request, upgrade).await?;
+    isolate(response.headers_mut());
     Ok(if is_node { response } else { links::rewrite(response, prefix) })
 }
 
