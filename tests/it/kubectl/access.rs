@@ -14,7 +14,7 @@ pub fn work(k: &Kubectl<'_>) {
         k.expect("auth whoami", "system:masters");
     }
     let role = format!(
-        "{{apiVersion: rbac.authorization.k8s.io/v1, kind: Role, metadata: {{name: seen, namespace: {}}}, rules: [{{apiGroups: [''], resources: [pods], verbs: [get]}}]}}",
+        "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {{name: seen, namespace: {}}}\nrules: [{{apiGroups: [''], resources: [pods], verbs: [get]}}]\n",
         k.namespace
     );
     assert!(k.feed("auth reconcile -f -", &role).contains("seen reconciled"));
@@ -32,7 +32,7 @@ fn certificate(k: &Kubectl<'_>) {
     let request = String::from_utf8(request.stdout).unwrap();
     let name = &k.namespace;
     let csr = format!(
-        "{{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {{name: {name}}}, spec: {{request: {request}, signerName: kubernetes.io/kube-apiserver-client, usages: [client auth]}}}}"
+        "apiVersion: certificates.k8s.io/v1\nkind: CertificateSigningRequest\nmetadata: {{name: {name}}}\nspec: {{request: {request}, signerName: kubernetes.io/kube-apiserver-client, usages: [client auth]}}\n"
     );
     k.feed("create -f -", &csr);
     k.expect(&format!("get csr {name}"), "Pending");

@@ -97,7 +97,8 @@ fn leaving(k: &Kubectl<'_>) {
     k.run("expose pod one --port=80 --target-port=8080");
     k.run("wait pod/one --for=condition=Ready --timeout=120s");
     k.run("delete pod one --now --wait=true --timeout=60s");
-    k.feed("create -f -", "{apiVersion: v1, kind: ConfigMap, metadata: {name: held, finalizers: [example.com/hold]}}");
+    let held = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: held, finalizers: [example.com/hold]}\n";
+    k.feed("create -f -", held);
     k.run("delete configmap held --wait=false");
     k.expect("get configmap held -o jsonpath={.metadata.deletionTimestamp}", "Z");
     k.run("patch configmap held --type=merge -p {\"metadata\":{\"finalizers\":null}}");
