@@ -9,7 +9,7 @@ use std::{
 use crate::{
     kind::{Behaviour, Kind, Subresource},
     kinds,
-    strategy::Strategy,
+    strategy::{Field, Strategy},
 };
 
 const DISCOVERY: &str = include_str!("../facts/discovery.tsv");
@@ -68,11 +68,19 @@ fn parse(tables: &'static [&'static str]) -> Vec<Arc<Kind>> {
             verbs,
             subresources: Vec::new(),
             storage: pilothouse_api::status::group_resource(storage_group(group, resource), resource).into(),
-            fields: strategy.fields.iter().map(|field| Cow::Borrowed(field.name)).collect(),
+            fields: served_fields(strategy, group_version),
             behaviour: Behaviour::Builtin(strategy),
         });
     }
     all.into_iter().map(Arc::new).collect()
+}
+
+/// The names of the selectable fields in this version.
+fn served_fields(strategy: &Strategy, api_version: &str) -> Vec<Cow<'static, str>> {
+    let versions = strategy.versions.as_ref().filter(|v| v.stored != api_version);
+    let renamed = versions.map_or(&[][..], |v| v.fields);
+    let served = |field: &Field| renamed.iter().find(|(_, stored)| *stored == field.name).map_or(field.name, |(n, _)| *n);
+    strategy.fields.iter().map(served).filter(|name| !name.is_empty()).map(Cow::Borrowed).collect()
 }
 
 fn list(cell: &'static str) -> Vec<Cow<'static, str>> {

@@ -159,7 +159,8 @@ impl Kind {
             }
             other => (strategy.prepare_subresource_update)(new, old, other),
         }
-        if strategy.generation.counts(new, old) {
+        // Where a pod runs is not a wish of its author's: binding does not count.
+        if subresource != "binding" && strategy.generation.counts(new, old) {
             let generation = old.int("metadata.generation").unwrap_or_default() + 1;
             object(new, "metadata").insert("generation".into(), generation.into());
         }
@@ -238,6 +239,13 @@ impl Kind {
             }
             Behaviour::Custom(custom) => custom.selectable(object),
         }
+    }
+
+    /// The name under which a selectable field is found in stored objects.
+    pub fn stored_field<'a>(&self, name: &'a str) -> &'a str {
+        let Behaviour::Builtin(strategy) = &self.behaviour else { return name };
+        let Some(versions) = strategy.versions.as_ref().filter(|v| v.stored != self.api_version()) else { return name };
+        versions.fields.iter().find(|(served, _)| *served == name).map_or(name, |(_, stored)| stored)
     }
 
     pub fn selectable_names(&self) -> &[Cow<'static, str>] {

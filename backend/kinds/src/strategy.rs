@@ -148,6 +148,8 @@ pub struct Versions {
     pub stored: &'static str,
     pub to_stored: fn(Value) -> Value,
     pub from_stored: fn(Value, api_version: &str) -> Value,
+    /// The names of selectable fields in the other versions, and in the stored form.
+    pub fields: &'static [(&'static str, &'static str)],
 }
 
 impl Strategy {

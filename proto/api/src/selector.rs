@@ -424,6 +424,13 @@ impl FieldSelector {
         Self::default()
     }
 
+    /// Calls the fields by other names.
+    pub fn rename(&mut self, name: impl Fn(&str) -> String) {
+        for requirement in &mut self.requirements {
+            requirement.field = name(&requirement.field);
+        }
+    }
+
     /// # Errors
     /// Upstream's sentence on the part that is not understood.
     pub fn parse(text: &str) -> Result<Self, String> {

@@ -45,7 +45,7 @@ impl Selection {
     pub fn new(call: &Call, kind: &Kind) -> Result<Self, Status> {
         let labels = LabelSelector::parse(call.query.text("labelSelector"))
             .map_err(|why| Status::bad_request(format!("unable to parse labelSelector: {why}")))?;
-        let fields = FieldSelector::parse(call.query.text("fieldSelector"))
+        let mut fields = FieldSelector::parse(call.query.text("fieldSelector"))
             .map_err(|why| Status::bad_request(format!("unable to parse fieldSelector: {why}")))?;
         for requirement in fields.requirements() {
             let field = requirement.field.as_str();
@@ -60,6 +60,7 @@ impl Selection {
                 }));
             }
         }
+        fields.rename(|field| kind.stored_field(field).to_owned());
         let name =
             fields.requirements().iter().find(|r| r.equal && r.field == "metadata.name").map(|r| r.value.clone());
         let namespace = (kind.namespaced && !call.info.namespace.is_empty()).then(|| call.info.namespace.clone());

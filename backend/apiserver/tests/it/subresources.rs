@@ -38,6 +38,7 @@ async fn binding_happens_once() {
     assert_eq!(bound["spec"]["nodeName"], "n1");
     let scheduled = bound["status"]["conditions"].as_array().unwrap().iter().find(|c| c["type"] == "PodScheduled");
     assert_eq!(scheduled.map(|c| &c["status"]), Some(&json!("True")));
+    assert_eq!(bound["metadata"]["generation"], 1, "the author of the pod has changed nothing");
     assert_eq!(admin.post(&path, &binding("n2")).await.said(), "409 Conflict");
 }
 

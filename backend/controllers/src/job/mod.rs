@@ -132,12 +132,8 @@ async fn claim(cx: &Context, job: &Job, key: &Key, selector: &Selector) -> Resul
                 }
             }
             Claim::Release => {
-                untrack(cx, None, key, &pod).await?;
-                let Some(fresh) = api.get_opt(pod.metadata.name.as_deref().unwrap_or_default()).await? else {
-                    continue;
-                };
-                if fresh.metadata.uid == pod.metadata.uid {
-                    owner::release(job, &api, &fresh).await?;
+                if let Some(pod) = untrack(cx, None, key, &pod).await? {
+                    owner::release(job, &api, &pod).await?;
                 }
             }
             Claim::Ignore => {}
@@ -154,19 +150,19 @@ async fn set_finalizers(api: &Api<Pod>, pod: &Pod, finalizers: &[String]) -> Res
     Ok(api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await?)
 }
 
-async fn untrack(cx: &Context, expect: Option<&Expectations>, key: &Key, pod: &Pod) -> Result<()> {
+/// Returns the pod as it is then; none if it is gone.
+async fn untrack(cx: &Context, expect: Option<&Expectations>, key: &Key, pod: &Pod) -> Result<Option<Pod>> {
     if !is_tracked(&pod.metadata) {
-        return Ok(());
+        return Ok(Some(pod.clone()));
     }
     let api: Api<Pod> = Api::namespaced(cx.client.clone(), &key.namespace);
     let mut finalizers = pod.metadata.finalizers.clone().unwrap_or_default();
     finalizers.retain(|f| f != FINALIZER);
-    if let Some(written) = ignore_not_found(set_finalizers(&api, pod, &finalizers).await)?
-        && let Some(expect) = expect
-    {
+    let written = ignore_not_found(set_finalizers(&api, pod, &finalizers).await)?;
+    if let (Some(written), Some(expect)) = (&written, expect) {
         expect.written(key, &written.metadata);
     }
-    Ok(())
+    Ok(written)
 }
 
 async fn execute(state: &State, job: &Job, key: &Key, plan: Plan) -> Result<()> {
@@ -179,7 +175,7 @@ async fn execute(state: &State, job: &Job, key: &Key, plan: Plan) -> Result<()> 
     for (type_, reason, message) in plan.events {
         cx.events.event(job, type_, reason, message);
     }
-    let untracked = plan.untrack.iter().map(|pod| untrack(cx, Some(expect), key, pod));
+    let untracked = plan.untrack.iter().map(|pod| async { untrack(cx, Some(expect), key, pod).await.map(drop) });
     let mut results: Vec<Result<()>> = join_all(untracked).await;
     results.extend(join_all(plan.stop.iter().map(|pod| delete_pod(cx, expect, job, key, pod))).await);
     let surplus = plan.surplus.iter().map(|pod| async move {

@@ -25,7 +25,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     row,
     fields: FIELDS,
     create_on_update: true,
-    versions: Some(Versions { stored: "v1", to_stored, from_stored }),
+    versions: Some(Versions { stored: "v1", to_stored, from_stored, fields: RENAMED_FIELDS }),
     ..Strategy::PLAIN
 };
 
@@ -41,6 +41,20 @@ const RENAMED: &[(&str, &str)] = &[
     ("deprecatedFirstTimestamp", "firstTimestamp"),
     ("deprecatedLastTimestamp", "lastTimestamp"),
     ("deprecatedCount", "count"),
+];
+
+/// The same for field selectors.
+const RENAMED_FIELDS: &[(&str, &str)] = &[
+    ("regarding.kind", "involvedObject.kind"),
+    ("regarding.namespace", "involvedObject.namespace"),
+    ("regarding.name", "involvedObject.name"),
+    ("regarding.uid", "involvedObject.uid"),
+    ("regarding.apiVersion", "involvedObject.apiVersion"),
+    ("regarding.resourceVersion", "involvedObject.resourceVersion"),
+    ("regarding.fieldPath", "involvedObject.fieldPath"),
+    ("reportingController", "reportingComponent"),
+    // Only the core group has it.
+    ("", "source"),
 ];
 
 const COLUMNS: &[Column] = &[

@@ -30,6 +30,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
         stored: "autoscaling/v2",
         to_stored: autoscaling_v1::to_stored,
         from_stored: autoscaling_v1::from_stored,
+        fields: &[],
     }),
     ..Strategy::PLAIN
 };
