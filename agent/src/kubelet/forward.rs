@@ -1,13 +1,14 @@
-//! `/proxy/SCHEME/IP/PORT/…`: the last hop of the API's pod and service proxies.
+//! `/proxy/SCHEME/IP/PORT/…`: the last hop of the API's pod and service proxies; `/dial/IP/PORT`: the same for bytes of
+//! any protocol (webhooks and extension servers speak TLS with the backend, not with us).
 //!
 //! Invariant: only pods of this node and of the cluster's pod networks are reached: the path is made by the API server
 //! from pods and EndpointSlices, and addresses of the node itself are refused here as well.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use http::{Request, StatusCode, Uri};
-use http_body_util::BodyExt;
+use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
@@ -30,24 +31,57 @@ fn rest(uri: &Uri) -> String {
     uri.query().map_or_else(|| rest.to_owned(), |query| format!("{rest}?{query}"))
 }
 
-pub async fn answer(scheme: &str, ip: &str, port: &str, mut request: Request<Incoming>) -> Result<Answer, Refusal> {
+fn target(ip: &str, port: &str) -> Result<SocketAddr, Refusal> {
     let (Ok(address), Ok(port)) = (ip.parse::<IpAddr>(), port.parse::<u16>()) else {
         return refuse(StatusCode::BAD_REQUEST, format!("{ip}:{port} is not an address"));
     };
     if address.is_loopback() || address.is_unspecified() || address.is_multicast() {
         return refuse(StatusCode::BAD_REQUEST, format!("address {address} is not allowed"));
     }
+    Ok(SocketAddr::new(address, port))
+}
+
+async fn connect(target: SocketAddr) -> Result<TcpStream, Refusal> {
+    match timeout(CONNECT_PATIENCE, TcpStream::connect(target)).await {
+        Ok(Ok(stream)) => {
+            let _ = stream.set_nodelay(true);
+            Ok(stream)
+        }
+        Ok(Err(error)) => refuse(StatusCode::BAD_GATEWAY, format!("error trying to reach service: {error}")),
+        Err(_) => refuse(StatusCode::GATEWAY_TIMEOUT, format!("{target} does not answer")),
+    }
+}
+
+/// Connects, switches protocols, and passes bytes both ways.
+pub async fn dial(ip: &str, port: &str, mut request: Request<Incoming>) -> Result<Answer, Refusal> {
+    let target = target(ip, port)?;
+    if !request.headers().contains_key(header::UPGRADE) {
+        return refuse(StatusCode::UPGRADE_REQUIRED, "the connection must be upgraded");
+    }
+    let mut stream = connect(target).await?;
+    let client = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        if let Ok(client) = client.await {
+            let _ = copy_bidirectional(&mut TokioIo::new(client), &mut stream).await;
+        }
+    });
+    let mut answer = Response::new(Empty::new().map_err(|never: std::convert::Infallible| match never {}).boxed());
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(header::UPGRADE, HeaderValue::from_static("tcp"));
+    Ok(answer)
+}
+
+pub async fn answer(scheme: &str, ip: &str, port: &str, mut request: Request<Incoming>) -> Result<Answer, Refusal> {
+    let address = target(ip, port)?;
     if !matches!(scheme, "http" | "https") {
         return refuse(
             StatusCode::BAD_REQUEST,
             format!("invalid scheme {scheme:?}: only http and https are proxied to"),
         );
     }
-    let stream = match timeout(CONNECT_PATIENCE, TcpStream::connect((address, port))).await {
-        Ok(Ok(stream)) => stream,
-        Ok(Err(error)) => return refuse(StatusCode::BAD_GATEWAY, format!("error trying to reach service: {error}")),
-        Err(_) => return refuse(StatusCode::GATEWAY_TIMEOUT, format!("{address}:{port} does not answer")),
-    };
+    let stream = connect(address).await?;
     let failed =
         |error: hyper::Error| Refusal(StatusCode::BAD_GATEWAY, format!("error trying to reach service: {error}"));
     let mut sender = if scheme == "https" {
@@ -56,12 +90,12 @@ pub async fn answer(scheme: &str, ip: &str, port: &str, mut request: Request<Inc
         handshake(stream).await.map_err(failed)?
     };
     let client = hyper::upgrade::on(&mut request);
-    let target = rest(request.uri());
-    *request.uri_mut() = target.parse().map_err(|_| Refusal(StatusCode::BAD_REQUEST, "malformed path".into()))?;
-    let host = http::HeaderValue::from_str(&format!("{address}:{port}"));
+    let path = rest(request.uri());
+    *request.uri_mut() = path.parse().map_err(|_| Refusal(StatusCode::BAD_REQUEST, "malformed path".into()))?;
+    let host = HeaderValue::from_str(&address.to_string());
     request
         .headers_mut()
-        .insert(http::header::HOST, host.map_err(|_| Refusal(StatusCode::BAD_REQUEST, "malformed host".into()))?);
+        .insert(header::HOST, host.map_err(|_| Refusal(StatusCode::BAD_REQUEST, "malformed host".into()))?);
     let mut response = sender.send_request(request).await.map_err(failed)?;
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let server = hyper::upgrade::on(&mut response);

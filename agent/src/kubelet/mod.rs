@@ -127,6 +127,7 @@ impl Server {
                 health::cluster_dns(config.cluster_dns, &config.cluster_domain).await
             }
             (_, ["proxy", scheme, ip, port, ..]) => forward::answer(scheme, ip, port, request).await,
+            (&Method::GET, ["dial", ip, port]) => forward::dial(ip, port, request).await,
             (&Method::GET, ["pods"]) => self.pods(),
             (&Method::GET, ["stats", "summary"]) => self.stats.summary(&self.context).await,
             (&Method::GET, ["metrics"]) => Ok(metrics::own(&self.context).await),

@@ -1,18 +1,22 @@
 //! What is served: both forms of discovery, and `/version`.
 //! Source: <https://kubernetes.io/docs/concepts/overview/kubernetes-api/#discovery-api>
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, OnceLock};
 
 use base64::Engine;
+use bytes::Bytes;
 use http::StatusCode;
 use http::header::{ETAG, IF_NONE_MATCH, VARY};
+use parking_lot::Mutex;
 use pilothouse_kinds::{Kind, Subresource};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::body;
 use crate::negotiate::{Media, Shape, Wanted, accepts};
+use crate::registry::Kinds;
+use crate::registry::kinds::Group;
 use crate::registry::render::document;
 use crate::server::{Answer, Call, Server, with_status};
 
@@ -66,31 +70,106 @@ fn priority(version: &str) -> (u8, std::cmp::Reverse<u32>, std::cmp::Reverse<u32
     }
 }
 
-/// Group → versions (preferred first) → kinds.
-type Groups = Vec<(String, Vec<(String, Vec<Arc<Kind>>)>)>;
+/// What discovery says of one group.
+struct GroupDocuments {
+    name: String,
+    stamp: u64,
+    /// The `APIGroup`, without `kind` and `apiVersion`.
+    group: Value,
+    /// By version, preferred first: the `APIResourceList`.
+    versions: Vec<(String, Bytes)>,
+    /// The group's item of the aggregated form.
+    aggregated: String,
+}
 
-fn groups(server: &Server) -> Groups {
-    let mut by_group: BTreeMap<String, BTreeMap<String, Vec<Arc<Kind>>>> = BTreeMap::new();
-    for kind in &server.kinds.table().all {
-        by_group
-            .entry(kind.group.to_string())
-            .or_default()
-            .entry(kind.version.to_string())
-            .or_default()
-            .push(Arc::clone(kind));
+impl GroupDocuments {
+    fn new(group: &Group) -> Self {
+        let mut by_version: BTreeMap<&str, Vec<&Kind>> = BTreeMap::new();
+        for kind in &group.kinds {
+            by_version.entry(&kind.version).or_default().push(kind);
+        }
+        let mut versions: Vec<(&str, Vec<&Kind>)> = by_version.into_iter().collect();
+        // autoscaling prefers v2 by this rule; everything GA sorts by number.
+        versions.sort_by_key(|(version, _)| priority(version));
+        let list = |version: &str, kinds: &[&Kind]| {
+            resource_list(&group_version(&group.name, version), kinds).to_string().into()
+        };
+        Self {
+            name: group.name.clone(),
+            stamp: group.stamp,
+            group: api_group(&group.name, &versions),
+            aggregated: aggregated(&group.name, &versions).to_string(),
+            versions: versions.iter().map(|(version, kinds)| ((*version).to_owned(), list(version, kinds))).collect(),
+        }
     }
-    let mut all: Groups = by_group
-        .into_iter()
-        .map(|(group, versions)| {
-            let mut versions: Vec<_> = versions.into_iter().collect();
-            versions.sort_by_key(|(version, _)| priority(version));
-            // autoscaling prefers v2 by the rule above; everything GA sorts by number.
-            (group, versions)
+}
+
+/// An aggregated document and its `ETag`.
+#[derive(Clone)]
+struct Aggregated {
+    text: Bytes,
+    etag: String,
+}
+
+/// All of discovery, as long as nothing changes.
+struct Whole {
+    stamp: u64,
+    /// In the order they are listed.
+    groups: Vec<Arc<GroupDocuments>>,
+    /// Of `/api` and `/apis`, in both versions of the form.
+    aggregated: [OnceLock<Aggregated>; 4],
+}
+
+/// What discovery last said. Invariant: a group that did not change is not put into words again.
+#[derive(Default)]
+pub struct Documents(Mutex<Option<Arc<Whole>>>);
+
+impl Documents {
+    fn whole(&self, kinds: &Kinds) -> Arc<Whole> {
+        let mut kept = self.0.lock();
+        let stamp = kinds.stamp();
+        if let Some(whole) = kept.as_ref().filter(|whole| whole.stamp == stamp) {
+            return Arc::clone(whole);
+        }
+        let before: HashMap<&str, &Arc<GroupDocuments>> =
+            kept.iter().flat_map(|whole| &whole.groups).map(|group| (group.name.as_str(), group)).collect();
+        let known = |group: &Group| before.get(group.name.as_str()).filter(|known| known.stamp == group.stamp);
+        let mut groups: Vec<Arc<GroupDocuments>> = kinds
+            .groups()
+            .iter()
+            .map(|group| known(group).map_or_else(|| Arc::new(GroupDocuments::new(group)), |known| Arc::clone(known)))
+            .collect();
+        let place = |group: &str| GROUP_ORDER.iter().position(|known| *known == group).unwrap_or(GROUP_ORDER.len());
+        groups.sort_by(|a, b| place(&a.name).cmp(&place(&b.name)).then_with(|| a.name.cmp(&b.name)));
+        let whole = Arc::new(Whole { stamp, groups, aggregated: Default::default() });
+        *kept = Some(Arc::clone(&whole));
+        whole
+    }
+}
+
+impl Whole {
+    fn group(&self, name: &str) -> Option<&GroupDocuments> {
+        self.groups.iter().map(|group| &**group).find(|group| group.name == name)
+    }
+
+    fn aggregated(&self, core: bool, version: &str) -> &Aggregated {
+        let place = 2 * usize::from(core) + usize::from(version == "v2");
+        self.aggregated[place].get_or_init(|| {
+            let items: Vec<&str> = self
+                .groups
+                .iter()
+                .filter(|group| group.name.is_empty() == core)
+                .map(|group| group.aggregated.as_str())
+                .collect();
+            let text = format!(
+                "{{\"kind\":\"APIGroupDiscoveryList\",\"apiVersion\":\"apidiscovery.k8s.io/{version}\",\"metadata\":{{}},\"items\":[{}]}}",
+                items.join(",")
+            );
+            let digest = Sha256::digest(text.as_bytes());
+            let digest: String = digest.iter().take(16).map(|byte| format!("{byte:02X}")).collect();
+            Aggregated { text: text.into(), etag: format!("\"{digest}\"") }
         })
-        .collect();
-    let place = |group: &str| GROUP_ORDER.iter().position(|known| *known == group).unwrap_or(GROUP_ORDER.len());
-    all.sort_by(|(a, _), (b, _)| place(a).cmp(&place(b)).then_with(|| a.cmp(b)));
-    all
+    }
 }
 
 fn storage_version_hash(kind: &Kind) -> String {
@@ -126,7 +205,7 @@ fn subresource(kind: &Kind, sub: &Subresource) -> Value {
 }
 
 /// Resources whose only form is a subresource of nothing stored (`pods/eviction` and the like) are in their parents.
-fn resource_list(group_version: &str, kinds: &[Arc<Kind>]) -> Value {
+fn resource_list(group_version: &str, kinds: &[&Kind]) -> Value {
     let mut resources = Vec::new();
     for kind in kinds {
         resources.push(resource(kind));
@@ -139,7 +218,7 @@ fn group_version(group: &str, version: &str) -> String {
     if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
 }
 
-fn api_group(group: &str, versions: &[(String, Vec<Arc<Kind>>)]) -> Value {
+fn api_group(group: &str, versions: &[(&str, Vec<&Kind>)]) -> Value {
     let all: Vec<Value> =
         versions.iter().map(|(v, _)| json!({"groupVersion": group_version(group, v), "version": v})).collect();
     json!({"name": group, "versions": all, "preferredVersion": all.first()})
@@ -170,26 +249,20 @@ fn aggregated_resource(kind: &Kind) -> Value {
     value
 }
 
-fn aggregated(version: &str, groups: &[(String, Vec<(String, Vec<Arc<Kind>>)>)]) -> Value {
-    let items: Vec<Value> = groups
+fn aggregated(group: &str, versions: &[(&str, Vec<&Kind>)]) -> Value {
+    let versions: Vec<Value> = versions
         .iter()
-        .map(|(group, versions)| {
-            let versions: Vec<Value> = versions
-                .iter()
-                .map(|(version, kinds)| {
-                    let resources: Vec<Value> = kinds.iter().map(|kind| aggregated_resource(kind)).collect();
-                    json!({"version": version, "resources": resources, "freshness": "Current"})
-                })
-                .collect();
-            let metadata = if group.is_empty() {
-                json!({"creationTimestamp": null})
-            } else {
-                json!({"name": group, "creationTimestamp": null})
-            };
-            json!({"metadata": metadata, "versions": versions})
+        .map(|(version, kinds)| {
+            let resources: Vec<Value> = kinds.iter().map(|kind| aggregated_resource(kind)).collect();
+            json!({"version": version, "resources": resources, "freshness": "Current"})
         })
         .collect();
-    json!({"kind": "APIGroupDiscoveryList", "apiVersion": format!("apidiscovery.k8s.io/{version}"), "metadata": {}, "items": items})
+    let metadata = if group.is_empty() {
+        json!({"creationTimestamp": null})
+    } else {
+        json!({"name": group, "creationTimestamp": null})
+    };
+    json!({"metadata": metadata, "versions": versions})
 }
 
 /// The aggregated form, when the client names it.
@@ -207,24 +280,21 @@ fn json_answer(value: &Value) -> Answer {
     Ok(document(value, Wanted { media: Media::Json, shape: Shape::Object, pretty: false }, StatusCode::OK))
 }
 
-fn aggregated_answer(call: &Call, version: &'static str, groups: &Groups) -> Answer {
-    let text = aggregated(version, groups).to_string();
-    let digest: String = Sha256::digest(text.as_bytes()).iter().take(16).map(|byte| format!("{byte:02X}")).collect();
-    let etag = format!("\"{digest}\"");
+fn aggregated_answer(call: &Call, version: &'static str, document: &Aggregated) -> Answer {
     let media = if version == "v2" {
         "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
     } else {
         "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
     };
-    let known = call.parts.headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == etag.as_bytes());
+    let known = call.parts.headers.get(IF_NONE_MATCH).is_some_and(|value| value.as_bytes() == document.etag.as_bytes());
     let mut response = if known {
         with_status(StatusCode::NOT_MODIFIED, media, body::empty())
     } else {
-        with_status(StatusCode::OK, media, body::full(text))
+        with_status(StatusCode::OK, media, body::full(document.text.clone()))
     };
     let headers = response.headers_mut();
     headers.insert(VARY, http::HeaderValue::from_static("Accept"));
-    if let Ok(etag) = http::HeaderValue::from_str(&etag) {
+    if let Ok(etag) = http::HeaderValue::from_str(&document.etag) {
         headers.insert(ETAG, etag);
     }
     Ok(response)
@@ -237,43 +307,35 @@ pub fn answer(server: &Server, call: &Call) -> Option<Answer> {
     if !discovery || call.info.verb != "get" {
         return None;
     }
-    let mut all = groups(server);
+    let whole = server.discovery.whole(&server.kinds);
+    let resources = |group: &str, version: &str| {
+        let versions = &whole.group(group)?.versions;
+        let (_, list) = versions.iter().find(|(own, _)| own == version)?;
+        Some(Ok(with_status(StatusCode::OK, "application/json", body::full(list.clone()))))
+    };
     match parts.as_slice() {
         ["api"] | ["apis"] if aggregated_version(call).is_some() => {
             let core = parts[0] == "api";
-            all.retain(|(group, _)| group.is_empty() == core);
-            aggregated_version(call).map(|version| aggregated_answer(call, version, &all))
+            aggregated_version(call).map(|version| aggregated_answer(call, version, whole.aggregated(core, version)))
         }
         ["api"] => {
             let address = server.config.advertise.map_or(String::new(), |(ip, port)| format!("{ip}:{port}"));
             Some(json_answer(&json!({"kind": "APIVersions", "versions": ["v1"],
                 "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})))
         }
-        ["api", version] => all
-            .iter()
-            .filter(|(group, _)| group.is_empty())
-            .flat_map(|(_, versions)| versions)
-            .find(|(own, _)| own == version)
-            .map(|(_, kinds)| json_answer(&resource_list(version, kinds))),
+        ["api", version] => resources("", version),
         ["apis"] => {
-            let groups: Vec<Value> = all
-                .iter()
-                .filter(|(group, _)| !group.is_empty())
-                .map(|(group, versions)| api_group(group, versions))
-                .collect();
+            let named = whole.groups.iter().filter(|group| !group.name.is_empty());
+            let groups: Vec<&Value> = named.map(|group| &group.group).collect();
             Some(json_answer(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})))
         }
-        ["apis", group] => all.iter().find(|(own, _)| own == group).map(|(group, versions)| {
-            let mut value = api_group(group, versions);
+        ["apis", group] => whole.group(group).map(|group| {
+            let mut value = group.group.clone();
             value["kind"] = json!("APIGroup");
             value["apiVersion"] = json!("v1");
             json_answer(&value)
         }),
-        ["apis", group, version] => all
-            .iter()
-            .find(|(own, _)| own == group)
-            .and_then(|(_, versions)| versions.iter().find(|(own, _)| own == version))
-            .map(|(_, kinds)| json_answer(&resource_list(&group_version(group, version), kinds))),
+        ["apis", group, version] => resources(group, version),
         _ => None,
     }
 }

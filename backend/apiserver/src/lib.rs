@@ -11,6 +11,7 @@
 mod body;
 pub mod bootstrap;
 mod compress;
+mod custom;
 mod discovery;
 pub mod door;
 mod error;
@@ -29,6 +30,7 @@ mod server;
 mod setup;
 mod subresources;
 mod warnings;
+mod webhook;
 
 pub use body::Body;
 pub use bootstrap::{Error, INTERNAL, Secrets};

@@ -142,6 +142,24 @@ fn choose(all: &[Alternative<'_>], serves: impl Fn(&Wanted) -> bool) -> Result<W
     })
 }
 
+/// Custom resources have no protobuf form: who reads or sends nothing else is refused before anything is done.
+///
+/// # Errors
+/// 406 and 415.
+pub fn without_protobuf(headers: &HeaderMap) -> Result<(), Status> {
+    if accept(headers).is_ok_and(|wanted| wanted.media == Media::Protobuf) {
+        return Err(Status::not_acceptable(
+            "only the following media types are accepted: application/json, application/yaml",
+        ));
+    }
+    if content_type(headers) == protobuf::MEDIA {
+        return Err(Status::unsupported_media_type(
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
+        ));
+    }
+    Ok(())
+}
+
 /// Whether the client names this media type (with these parameters) at all.
 pub fn accepts(headers: &HeaderMap, media: &str, parameters: &[(&str, &str)]) -> bool {
     let text = headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();

@@ -2,40 +2,57 @@
 
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderValue, StatusCode};
+use parking_lot::Mutex;
 use pilothouse_kinds::Kind;
 use pilothouse_schema::openapi::{ApiResource, ApiSubresource, Definition, Document, OpenApi};
 
 use crate::body;
 use crate::negotiate::accepts;
+use crate::registry::Kinds;
 use crate::server::{Answer, Call, Server, with_status};
 
 /// What clients ask for; old ones with a sign that is not allowed in a media type, so it is not answered.
 const PROTOBUF: &str = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf";
 const PROTOBUF_OF_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0+protobuf";
 
-pub struct Documents(ArcSwap<OpenApi>);
+/// The documents of the kinds that are served, made when they are asked for.
+#[derive(Default)]
+pub struct Documents(Mutex<Option<(u64, Arc<OpenApi>)>>);
 
 impl Documents {
-    pub fn new(kinds: &[Arc<Kind>]) -> Self {
-        Self(ArcSwap::from_pointee(OpenApi::new(kinds.iter().map(|kind| described(kind)).collect())))
-    }
-    pub fn replace(&self, kinds: &[Arc<Kind>]) {
-        self.0.store(Arc::new(OpenApi::new(kinds.iter().map(|kind| described(kind)).collect())));
+    fn of(&self, kinds: &Kinds) -> Arc<OpenApi> {
+        let mut kept = self.0.lock();
+        let stamp = kinds.stamp();
+        match &*kept {
+            Some((of, documents)) if *of == stamp => Arc::clone(documents),
+            _ => {
+                let documents = Arc::new(OpenApi::new(kinds.all().iter().map(|kind| described(kinds, kind)).collect()));
+                *kept = Some((stamp, Arc::clone(&documents)));
+                documents
+            }
+        }
     }
 }
 
-fn described(kind: &Kind) -> ApiResource {
+fn definition(kinds: &Kinds, kind: &Kind) -> Definition {
+    let Some(schema) = kind.written_schema() else { return Definition::Builtin };
+    let digest = kinds.definition(&kind.storage).map(|served| served.digest).unwrap_or_default();
+    let seal: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+    Definition::Custom { schema: Arc::clone(schema), seal: seal.into() }
+}
+
+fn described(kinds: &Kinds, kind: &Kind) -> ApiResource {
     ApiResource {
         group: kind.group.clone(),
         version: kind.version.clone(),
         kind: kind.kind.clone(),
+        list_kind: if kind.is_custom() { kind.list_kind.clone() } else { "".into() },
         name: kind.plural.clone(),
         namespaced: kind.namespaced,
         verbs: kind.verbs.clone(),
-        definition: Definition::Builtin,
+        definition: definition(kinds, kind),
         subresources: kind
             .subresources
             .iter()
@@ -71,7 +88,7 @@ fn respond(call: &Call, document: Document, media: &'static str, immutable: bool
 
 pub fn answer(server: &Server, call: &Call) -> Option<Answer> {
     let path = call.info.path.strip_prefix("/openapi/")?.trim_end_matches('/');
-    let documents = server.openapi.0.load_full();
+    let documents = server.openapi.of(&server.kinds);
     match path {
         "v2" if [PROTOBUF, PROTOBUF_OF_OLD].iter().any(|media| accepts(&call.parts.headers, media, &[])) => {
             Some(respond(call, documents.v2_protobuf(), PROTOBUF, false))

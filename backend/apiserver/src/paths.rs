@@ -218,7 +218,7 @@ pub async fn known(server: &Arc<Server>, call: &Call) -> Option<Answer> {
     match call.info.path.as_str() {
         "/" => {
             let mut all: Vec<String> = ["/api", "/api/v1", "/apis"].map(str::to_owned).to_vec();
-            for kind in &server.kinds.table().all {
+            for kind in server.kinds.all() {
                 if !kind.group.is_empty() {
                     all.push(format!("/apis/{}", kind.group));
                     all.push(format!("/apis/{}/{}", kind.group, kind.version));

@@ -19,6 +19,7 @@ use pilothouse_access::session::Sessions;
 use pilothouse_access::tokens::ServiceAccountTokens;
 use pilothouse_access::{Reader, UserInfo};
 use pilothouse_api::Status;
+use pilothouse_kinds::Kind;
 use pilothouse_storage::Store;
 use pilothouse_tunnel::Tunnels;
 use tokio_util::sync::CancellationToken;
@@ -29,7 +30,9 @@ use crate::fairness::Fairness;
 use crate::metrics::{LongRunning, Metrics};
 use crate::registry::{self, Kinds};
 use crate::request::RequestInfo;
-use crate::{compress, discovery, error as errors, fairness, openapi, paths, subresources, warnings};
+use crate::{
+    compress, custom, discovery, error as errors, fairness, negotiate, openapi, paths, subresources, warnings, webhook,
+};
 
 /// A request slower than this is logged (watches and streams apart).
 const SLOW: std::time::Duration = std::time::Duration::from_secs(1);
@@ -67,6 +70,7 @@ pub struct InProcess(pub Arc<UserInfo>);
 pub struct Server {
     pub store: Store,
     pub kinds: Kinds,
+    pub cleaning: custom::Cleaning,
     pub reader: Arc<dyn Reader>,
     pub authenticator: Authenticator,
     pub authorizer: Arc<Authorizer>,
@@ -74,7 +78,9 @@ pub struct Server {
     pub sessions: Arc<Sessions>,
     pub tokens: Arc<ServiceAccountTokens>,
     pub tunnels: Tunnels,
+    pub webhooks: webhook::Client,
     pub config: Config,
+    pub discovery: discovery::Documents,
     pub openapi: openapi::Documents,
     pub fairness: Arc<Fairness>,
     pub metrics: Metrics,
@@ -94,6 +100,24 @@ pub struct Call {
     pub parts: http::request::Parts,
     pub query: Query,
     pub warnings: Vec<String>,
+}
+
+impl Call {
+    /// A request that the server makes of itself, without the way there.
+    pub fn of_server(user: UserInfo, kind: &Kind, verb: &str, namespace: &str, name: &str) -> Self {
+        let info = RequestInfo {
+            is_resource: true,
+            verb: verb.to_owned(),
+            group: kind.group.to_string(),
+            version: kind.version.to_string(),
+            namespace: namespace.to_owned(),
+            resource: kind.plural.to_string(),
+            name: name.to_owned(),
+            ..RequestInfo::default()
+        };
+        let (parts, ()) = Request::new(()).into_parts();
+        Self { info, user: Arc::new(user), parts, query: Query::default(), warnings: Vec::new() }
+    }
 }
 
 /// The query's parameters, decoded.
@@ -308,9 +332,14 @@ async fn dispatch(
         };
     }
     let info = &call.info;
-    let Some(kind) = server.kinds.get(&info.group, &info.version, &info.resource) else {
+    let Some(kind) = custom::find(server, &info.group, &info.version, &info.resource).await else {
         return Err(Status::unknown_path());
     };
+    if kind.is_custom() {
+        negotiate::without_protobuf(&call.parts.headers)?;
+        call.warnings.extend(kind.deprecation().map(str::to_owned));
+    }
+    let info = &call.info;
     if kind.namespaced && info.namespace.is_empty() && info.name.is_empty() && !is_collection_read(&info.verb) {
         return Err(Status::method_not_supported(&kind.group, &kind.plural, &info.verb));
     }

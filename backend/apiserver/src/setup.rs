@@ -22,7 +22,7 @@ use crate::metrics::Metrics;
 use crate::reader::StoreReader;
 use crate::registry::Kinds;
 use crate::server::{ApiServer, Config, Server};
-use crate::{expiry, feed, openapi};
+use crate::{custom, discovery, expiry, feed, openapi, webhook};
 
 /// What the server stands on.
 pub struct Deps<'a> {
@@ -71,14 +71,17 @@ impl ApiServer {
         let fairness = Arc::new(Fairness::default());
         metrics.register(|registry| fairness.register(registry));
         fairness::start(&store, &fairness, &shutdown);
-        Ok(Self(Arc::new(Server {
+        let api = Self(Arc::new(Server {
             authenticator: Authenticator::new(Arc::clone(&reader), Arc::clone(&tokens), Arc::clone(&sessions)),
             admission: Admission::new(Arc::clone(&reader), Arc::clone(&authorizer)),
-            openapi: openapi::Documents::new(&kinds.table().all),
+            discovery: discovery::Documents::default(),
+            openapi: openapi::Documents::default(),
             fairness,
             ready: AtomicBool::new(false),
+            webhooks: webhook::Client::new(store.clone(), tunnels.clone()),
             store,
             kinds,
+            cleaning: custom::Cleaning::default(),
             reader,
             authorizer,
             sessions,
@@ -87,6 +90,8 @@ impl ApiServer {
             config,
             metrics,
             shutdown,
-        })))
+        }));
+        custom::start(&api);
+        Ok(api)
     }
 }

@@ -1,7 +1,7 @@
 //! Kinds of custom resources, built from their CustomResourceDefinition.
 //! Source: <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/>
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 
 use jiff::Timestamp;
 use pilothouse_api::field::{Error, ErrorList, Path};
@@ -22,7 +22,45 @@ const VERBS: [&str; 8] = ["delete", "deletecollection", "get", "list", "patch", 
 /// Most items in one list of a definition.
 const MAX_ITEMS: usize = 256;
 
-/// The behaviour of one served version of a custom resource.
+/// How objects of one version become objects of another.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Conversion {
+    /// Only `apiVersion` changes.
+    None,
+    /// An HTTPS server of the definition's author does it.
+    Webhook {
+        /// `clientConfig` of the definition.
+        config: Value,
+        /// The versions of ConversionReview that the server speaks, in its order of preference.
+        review_versions: Vec<String>,
+    },
+}
+
+/// What the versions of one definition share.
+#[derive(Debug)]
+pub struct Definition {
+    pub group: String,
+    pub kind: String,
+    /// `group/version` of the version that is stored.
+    pub storage_api_version: String,
+    pub conversion: Conversion,
+    /// Of every version, served or not: objects may be stored in any of them.
+    schemas: BTreeMap<String, Arc<Schema>>,
+}
+
+impl Definition {
+    /// Brings an object that was read from the store into the form that the schema of its own version demands today:
+    /// fields that are no longer specified go, defaults that came later come in.
+    pub fn normalize(&self, object: &mut Value) {
+        let version = object.text("apiVersion").rsplit('/').next().unwrap_or_default();
+        if let Some(schema) = self.schemas.get(version) {
+            structural::prune(schema, object);
+            structural::apply_defaults(schema, object);
+        }
+    }
+}
+
+/// The behaviour of one version of a custom resource.
 #[derive(Debug)]
 pub(crate) struct Custom {
     pub(crate) columns: Vec<Column>,
@@ -31,8 +69,10 @@ pub(crate) struct Custom {
     selectable: Vec<(Cow<'static, str>, JsonPath)>,
     pub(crate) scale: Option<ScalePaths>,
     pub(crate) schema: Arc<Schema>,
-    /// `group/version` of the version that is stored.
-    storage_api_version: String,
+    /// The schema as the definition has it, for OpenAPI; null for none.
+    pub(crate) written: Arc<Value>,
+    pub(crate) deprecation: Option<String>,
+    pub(crate) definition: Arc<Definition>,
 }
 
 impl Custom {
@@ -47,8 +87,9 @@ impl Custom {
         self.replicas(object, errors);
     }
 
-    pub(crate) fn validate_update(&self, new: &Value, _old: &Value, errors: &mut ErrorList) {
-        self.validate(new, errors);
+    pub(crate) fn validate_update(&self, new: &Value, old: &Value, errors: &mut ErrorList) {
+        errors.extend(structural::validate_update(&self.schema, new, old));
+        self.replicas(new, errors);
     }
 
     /// What the scale subresource reads must be something it can read.
@@ -76,7 +117,7 @@ impl Custom {
     }
 
     pub(crate) fn to_storage(&self, object: Value) -> Value {
-        with_api_version(object, self.storage_api_version.clone())
+        with_api_version(object, self.definition.storage_api_version.clone())
     }
 }
 
@@ -100,12 +141,12 @@ fn cell(found: Vec<&Value>, type_: &str, now: Timestamp) -> Value {
     }
 }
 
-pub(crate) fn from_crd(definition: &Value) -> Result<Vec<Kind>, String> {
+/// The kinds of a definition, one per version, and whether it is served.
+pub(crate) fn from_crd(definition: &Value) -> Result<Vec<(Kind, bool)>, String> {
     let spec = definition.at("spec");
     let group = spec.text("group").to_owned();
     let versions = spec.list("versions");
     let storage = versions.iter().find(|v| v.flag("storage")).ok_or("no version is the storage version")?;
-    let storage_api_version = format!("{group}/{}", storage.text("name"));
     // Names are what the definition asks for until the naming controller has accepted them.
     let accepted = definition.at("status.acceptedNames");
     let names = if accepted.text("plural").is_empty() { spec.at("names") } else { accepted };
@@ -113,12 +154,24 @@ pub(crate) fn from_crd(definition: &Value) -> Result<Vec<Kind>, String> {
     let owned_list =
         |path: &str| -> Vec<Cow<'static, str>> { names.texts(path).map(|s| s.to_owned().into()).collect() };
     let or = |text: Cow<'static, str>, other: String| if text.is_empty() { other.into() } else { text };
+    let mut schemas = BTreeMap::new();
+    for version in versions {
+        let gvk = Gvk::new(&group, version.text("name"), names.text("kind"));
+        let schema = Schema::from_structural(gvk, version.at("schema.openAPIV3Schema"))?;
+        schemas.insert(version.text("name").to_owned(), schema);
+    }
+    let shared = Arc::new(Definition {
+        group: group.clone(),
+        kind: names.text("kind").to_owned(),
+        storage_api_version: format!("{group}/{}", storage.text("name")),
+        conversion: conversion(spec.at("conversion")),
+        schemas,
+    });
     let mut kinds = Vec::new();
-    for version in versions.iter().filter(|v| v.flag("served")) {
+    for version in versions {
         let (kind, plural) = (owned("kind"), owned("plural"));
-        let gvk = Gvk::new(&group, version.text("name"), &kind);
-        let custom = Arc::new(custom(version, gvk, &storage_api_version)?);
-        kinds.push(Kind {
+        let custom = Arc::new(custom(version, &shared)?);
+        let made = Kind {
             group: group.clone().into(),
             version: version.text("name").to_owned().into(),
             list_kind: or(owned("listKind"), format!("{kind}List")),
@@ -133,9 +186,21 @@ pub(crate) fn from_crd(definition: &Value) -> Result<Vec<Kind>, String> {
             behaviour: Behaviour::Custom(custom),
             kind,
             plural,
-        });
+        };
+        kinds.push((made, version.flag("served")));
     }
     Ok(kinds)
+}
+
+fn conversion(conversion: &Value) -> Conversion {
+    if conversion.text("strategy") != "Webhook" {
+        return Conversion::None;
+    }
+    let webhook = conversion.at("webhook");
+    Conversion::Webhook {
+        config: webhook.at("clientConfig").clone(),
+        review_versions: webhook.texts("conversionReviewVersions").map(str::to_owned).collect(),
+    }
 }
 
 fn subresources(version: &Value, group: &str, kind: &str) -> Vec<Subresource> {
@@ -162,8 +227,8 @@ fn subresources(version: &Value, group: &str, kind: &str) -> Vec<Subresource> {
     all
 }
 
-fn custom(version: &Value, gvk: Gvk, storage_api_version: &str) -> Result<Custom, String> {
-    let schema = Schema::from_structural(gvk, version.at("schema.openAPIV3Schema"))?;
+fn custom(version: &Value, definition: &Arc<Definition>) -> Result<Custom, String> {
+    let schema = definition.schemas.get(version.text("name")).cloned().ok_or("a version without a name")?;
     for list in ["additionalPrinterColumns", "selectableFields"] {
         if version.list(list).len() > MAX_ITEMS {
             return Err(format!("{list} has more than {MAX_ITEMS} items"));
@@ -198,8 +263,13 @@ fn custom(version: &Value, gvk: Gvk, storage_api_version: &str) -> Result<Custom
         status_replicas: bare(scale.text("statusReplicasPath")),
         selector: scale.at("labelSelectorPath").as_str().map(bare),
     });
-    let storage_api_version = storage_api_version.to_owned();
-    Ok(Custom { columns: all_columns, cells, selectable, scale, schema, storage_api_version })
+    let deprecation = version.flag("deprecated").then(|| match version.text("deprecationWarning") {
+        "" => format!("{}/{} {} is deprecated", definition.group, version.text("name"), definition.kind),
+        text => text.to_owned(),
+    });
+    let written = Arc::new(version.at("schema.openAPIV3Schema").clone());
+    let definition = Arc::clone(definition);
+    Ok(Custom { columns: all_columns, cells, selectable, scale, schema, written, deprecation, definition })
 }
 
 #[cfg(test)]
@@ -232,7 +302,9 @@ mod tests {
 
     #[test]
     fn a_definition_becomes_kinds() {
-        let kinds = from_crd(&definition()).unwrap();
+        let all = from_crd(&definition()).unwrap();
+        assert_eq!(all.iter().map(|(_, served)| *served).collect::<Vec<_>>(), [true, true, false]);
+        let kinds: Vec<Kind> = all.into_iter().filter(|(_, served)| *served).map(|(kind, _)| kind).collect();
         assert_eq!(
             kinds.iter().map(Kind::api_version).collect::<Vec<_>>(),
             ["stable.example.com/v1", "stable.example.com/v2"]

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{
     columns::{self, Column},
-    custom::Custom,
+    custom::{Custom, Definition},
     meta,
     strategy::{Field, Generation, Propagation, ScalePaths, StatusMeta, Strategy},
     value::{Look, MapExt, object, semantic_eq},
@@ -159,8 +159,11 @@ impl Kind {
             }
             other => (strategy.prepare_subresource_update)(new, old, other),
         }
+        // The status of a custom resource without a status subresource is a field as any other.
+        let plain_status =
+            self.is_custom() && !self.splits_status() && !semantic_eq(new.at("status"), old.at("status"));
         // Where a pod runs is not a wish of its author's: binding does not count.
-        if subresource != "binding" && strategy.generation.counts(new, old) {
+        if subresource != "binding" && (plain_status || strategy.generation.counts(new, old)) {
             let generation = old.int("metadata.generation").unwrap_or_default() + 1;
             object(new, "metadata").insert("generation".into(), generation.into());
         }
@@ -307,17 +310,36 @@ impl Kind {
 
     /// The structural schema of a custom resource.
     pub fn schema(&self) -> Option<&Arc<pilothouse_schema::Schema>> {
+        self.custom().map(|custom| &custom.schema)
+    }
+
+    /// The OpenAPI schema of a custom resource as its definition has it; null for none.
+    pub fn written_schema(&self) -> Option<&Arc<Value>> {
+        self.custom().map(|custom| &custom.written)
+    }
+
+    /// What the versions of a custom resource share.
+    pub fn definition(&self) -> Option<&Arc<Definition>> {
+        self.custom().map(|custom| &custom.definition)
+    }
+
+    /// What a client that uses this version is to be told.
+    pub fn deprecation(&self) -> Option<&str> {
+        self.custom().and_then(|custom| custom.deprecation.as_deref())
+    }
+
+    fn custom(&self) -> Option<&Arc<Custom>> {
         match &self.behaviour {
             Behaviour::Builtin(_) => None,
-            Behaviour::Custom(custom) => Some(&custom.schema),
+            Behaviour::Custom(custom) => Some(custom),
         }
     }
 
-    /// The kinds that a CustomResourceDefinition serves, one per served version.
+    /// The kinds of a CustomResourceDefinition, one per version, and whether that version is served.
     ///
     /// # Errors
     /// A sentence on what in the definition cannot be understood.
-    pub fn from_crd(definition: &Value) -> Result<Vec<Self>, String> {
+    pub fn from_crd(definition: &Value) -> Result<Vec<(Self, bool)>, String> {
         crate::custom::from_crd(definition)
     }
 }

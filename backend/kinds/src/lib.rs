@@ -22,6 +22,7 @@ mod warnings;
 
 pub use builtin::builtin;
 pub use columns::{Column, ColumnType};
+pub use custom::{Conversion, Definition};
 pub use human::{human_duration, short_human_duration};
 pub use kind::{Kind, Subresource};
 pub use kinds::{namespace, node, pod, service};

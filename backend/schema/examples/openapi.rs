@@ -48,6 +48,7 @@ fn read(table: &str) -> Vec<ApiResource> {
                 group: group.to_owned().into(),
                 version: version.to_owned().into(),
                 kind: kind.clone().into(),
+                list_kind: "".into(),
                 name: name.clone().into(),
                 namespaced: scope == "Namespaced",
                 verbs,

@@ -14,9 +14,11 @@ pub mod patch;
 pub mod schema;
 pub mod structural;
 
+mod expression;
 mod facts;
 mod raw;
 mod roots;
 
 pub use builtin::{Schemas, builtin};
+pub use expression::expression_type;
 pub use schema::{Field, Gvk, List, ListKind, Node, Ref, Schema, Slot, Struct};

@@ -15,6 +15,7 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub use objects::{apiserver, send};
 pub use secrets::{Error, INTERNAL, Secrets, secrets};
 
 use crate::server::ApiServer;

@@ -61,10 +61,10 @@ async fn send_as(
 }
 
 /// The path of an object's collection, by its own apiVersion and kind.
-fn collection(api: &ApiServer, object: &Value) -> Option<String> {
+fn collection(object: &Value) -> Option<String> {
     let (version, kind) = (object["apiVersion"].as_str()?, object["kind"].as_str()?);
-    let table = api.0.kinds.table();
-    let found = table.all.iter().find(|known| known.kind == kind && known.api_version() == version)?;
+    let found =
+        pilothouse_kinds::builtin().iter().find(|known| known.kind == kind && known.api_version() == version)?;
     let root = if found.group.is_empty() { "/api" } else { "/apis" };
     match object["metadata"]["namespace"].as_str() {
         Some(namespace) => Some(format!("{root}/{version}/namespaces/{namespace}/{}", found.plural)),
@@ -96,7 +96,7 @@ fn tolerated(outcome: Result<(), Status>, object: &Value) -> Result<(), Status> 
 }
 
 async fn write_one(api: &ApiServer, object: &Value) -> Result<(), Status> {
-    let Some(collection) = collection(api, object) else {
+    let Some(collection) = collection(object) else {
         tracing::warn!(kind = %object["kind"], "a default object is of a kind that is not served");
         return Ok(());
     };

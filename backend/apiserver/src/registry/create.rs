@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::read::{key, subject};
 use super::{metadata, options, render, schema, services};
 use crate::body::{self, Body};
+use crate::custom;
 use crate::error::from_store;
 use crate::negotiate;
 use crate::server::{Answer, Call, Server};
@@ -97,6 +98,7 @@ pub async fn store_new(
     mut object: Value,
 ) -> Result<Obj, Status> {
     let dry_run = options::dry_run(call)?;
+    custom::accepts_new(server, kind, "create")?;
     metadata::place(kind, &mut object, &call.info.namespace)?;
     metadata::wipe_system_fields(&mut object);
     call.warnings.extend(metadata::dedup_owners(&mut object, false));
@@ -202,12 +204,13 @@ async fn store(
     dry_run: bool,
 ) -> Result<Obj, Status> {
     let key = key(kind, &call.info.namespace, name);
+    let object = custom::to_storage(server, kind, object).await?;
     let bytes = encoded(kind, object)?;
     if dry_run {
         if server.store.get(&key).is_some() {
             return Err(taken(server, kind, call, name, Status::already_exists(&kind.group, &kind.plural, name)));
         }
-        return pretend(key, &bytes, 0);
+        return custom::serve_one(server, kind, pretend(key, &bytes, 0)?).await;
     }
     let mut mutation = Mutation::create(key, bytes, call.user.name.as_str());
     mutation.durability = durability(kind);
@@ -221,7 +224,9 @@ async fn store(
                 all.into_iter().next().ok_or_else(|| StoreError::Internal("a unit came back empty".into()))
             })
         };
-    outcome.map_err(|error| taken(server, kind, call, name, from_store(error, subject(kind, name))))
+    let object =
+        outcome.map_err(|error| taken(server, kind, call, name, from_store(error, subject(kind, name))))?;
+    custom::serve_one(server, kind, object).await
 }
 
 /// Says of a name that is taken whether it will soon be free.

@@ -17,6 +17,7 @@ use super::list::Selection;
 use super::read::{key, newest, subject};
 use super::{metadata, options, render, services};
 use crate::body::{self, Body, full};
+use crate::custom;
 use crate::error::from_store;
 use crate::negotiate;
 use crate::server::{Answer, Call, Server, with_status};
@@ -148,6 +149,9 @@ async fn attempt(
         if kind.plural == "namespaces" && kind.group.is_empty() {
             object["status"]["phase"] = json!("Terminating");
         }
+        if &*kind.storage == custom::DEFINITIONS {
+            custom::mark_deleted(&mut object);
+        }
         changed = true;
     } else if asked.is_some() && before.is_some_and(|before| grace < before) {
         // A shorter period may replace a longer one, never the other way round.
@@ -171,9 +175,11 @@ async fn attempt(
     if !gone && !changed {
         return Ok(Fate::Going(Arc::clone(stored)));
     }
-    let bytes = encoded(kind, object.clone()).map_err(internal)?;
+    let to_store = custom::to_storage(server, kind, object.clone()).await.map_err(internal)?;
+    let bytes = encoded(kind, to_store).map_err(internal)?;
     if options.dry_run {
         let object = pretend(key, &bytes, stored.revision).map_err(internal)?;
+        let object = custom::serve_one(server, kind, object).await.map_err(internal)?;
         return Ok(if gone { Fate::Gone(object) } else { Fate::Going(object) });
     }
     let mut mutation =
@@ -192,7 +198,23 @@ async fn attempt(
             .next()
             .ok_or_else(|| StoreError::Internal("a unit came back empty".into()))?
     };
+    let object = custom::serve_one(server, kind, object).await.map_err(internal)?;
     Ok(if gone { Fate::Gone(object) } else { Fate::Going(object) })
+}
+
+/// Deletes on the server's own account: nobody is asked.
+pub async fn purge(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>) -> Result<(), Status> {
+    let name = call.info.name.clone();
+    for round in 1.. {
+        let key = key(kind, &call.info.namespace, &name);
+        let stored = server.store.get(&key).ok_or_else(|| Status::not_found(&kind.group, &kind.plural, &name))?;
+        match attempt(server, call, kind, &stored, &Options::default()).await {
+            Err(StoreError::Conflict { .. }) if round < ATTEMPTS => {}
+            Err(error) => return Err(from_store(error, subject(kind, &name))),
+            Ok(_) => return Ok(()),
+        }
+    }
+    unreachable!("the loop ends with its last attempt")
 }
 
 fn preconditions(kind: &Kind, stored: &Obj, options: &Options) -> Result<(), Status> {
@@ -289,8 +311,7 @@ pub async fn delete_collection(server: &Arc<Server>, call: &mut Call, kind: &Arc
     let selection = Selection::new(call, kind)?;
     super::read::wait_for_version(server, "", subject(kind, "")).await?;
     let view = server.store.view(&kind.storage);
-    let victims: Vec<Obj> =
-        view.iter(selection.namespace.as_deref(), None).filter(|object| selection.matches(object)).cloned().collect();
+    let victims = super::list::selected(server, kind, &view, &selection).await?;
     for chunk in victims.chunks(COLLECTION_PARALLEL) {
         for victim in chunk {
             call.info.namespace = victim.key.namespace.to_string();

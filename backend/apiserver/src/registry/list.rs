@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 
 use super::{options, read, render};
 use crate::body::{self, BoxError};
+use crate::custom;
 use crate::error::{EXPIRED, from_store};
 use crate::negotiate::{self, Shape, Wanted};
 use crate::server::{Answer, Call, Query, Server, ok};
@@ -29,6 +30,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// Pages of one moment are to be had for as long as upstream keeps them, whatever the log would still allow: who lets
 /// more time pass between two pages is to know that the moment is over.
 const TOKEN_SECONDS: i64 = 5 * 60;
+/// Custom resources that are brought into their served form at once, while a limit may still be reached.
+const SERVED_AT_ONCE: usize = 256;
 /// How a list ends.
 const TAIL: &[u8] = b"]}\n";
 
@@ -68,6 +71,16 @@ impl Selection {
     }
     pub fn is_everything(&self) -> bool {
         self.labels.is_everything() && self.fields.is_everything() && self.name.is_none()
+    }
+    /// Whether a custom resource has to be in its served form before the selection can judge it.
+    pub fn needs_served(&self, kind: &Kind) -> bool {
+        let own = |field: &str| !matches!(field, "metadata.name" | "metadata.namespace");
+        kind.is_custom() && self.fields.requirements().iter().any(|requirement| own(&requirement.field))
+    }
+    /// As far as names and labels tell.
+    pub fn may_match(&self, entry: &Entry) -> bool {
+        self.name.as_deref().is_none_or(|name| name == &*entry.key.name)
+            && self.labels.matches(|name| entry.label(name))
     }
     pub fn matches(&self, entry: &Entry) -> bool {
         self.name.as_deref().is_none_or(|name| name == &*entry.key.name)
@@ -231,18 +244,18 @@ pub async fn find(server: &Server, call: &Call, kind: &Kind) -> Result<Found, St
     if let Some(name) = &selection.name
         && (selection.namespace.is_some() || !kind.namespaced)
         && token.is_none()
+        && !selection.needs_served(kind)
     {
         let one = view.get(selection.namespace.as_deref().unwrap_or_default(), name).filter(|o| selection.matches(o));
-        return Ok(Found {
-            revision: view.revision,
-            items: one.cloned().into_iter().collect(),
-            next: None,
-            remaining: None,
-        });
+        let items = custom::serve(server, kind, one.cloned().into_iter().collect()).await?;
+        return Ok(Found { revision: view.revision, items, next: None, remaining: None });
     }
     let after = token.as_ref().map(|token| (token.namespace.as_str(), token.name.as_str()));
+    if selection.needs_served(kind) {
+        return find_served(server, kind, &view, &selection, token.as_ref(), limit).await;
+    }
     let mut rest = view.iter(selection.namespace.as_deref(), after);
-    let everything = selection.is_everything();
+    let (everything, revision) = (selection.is_everything(), view.revision);
     let mut items = Vec::new();
     let mut more = false;
     for object in rest.by_ref() {
@@ -257,7 +270,44 @@ pub async fn find(server: &Server, call: &Call, kind: &Kind) -> Result<Found, St
     let next = items.last().filter(|_| more).map(|last| Token::behind(view.revision, last, token.as_ref()).render());
     // Counting what is left is cheap only where nothing has to be matched; upstream does the same.
     let remaining = (more && everything).then(|| rest.count() + 1);
-    Ok(Found { revision: view.revision, items, next, remaining })
+    let items = custom::serve(server, kind, items).await?;
+    Ok(Found { revision, items, next, remaining })
+}
+
+/// Selects custom resources by fields, which only their served form has.
+async fn find_served(
+    server: &Server,
+    kind: &Kind,
+    view: &View,
+    selection: &Selection,
+    token: Option<&Token>,
+    limit: Option<usize>,
+) -> Result<Found, Status> {
+    let after = token.map(|token| (token.namespace.as_str(), token.name.as_str()));
+    let rest = view.iter(selection.namespace.as_deref(), after);
+    let candidates: Vec<Obj> = rest.filter(|object| selection.may_match(object)).cloned().collect();
+    let mut items = Vec::new();
+    let mut more = false;
+    for piece in candidates.chunks(SERVED_AT_ONCE) {
+        let served = custom::serve_selectable(server, kind, piece.to_vec()).await?;
+        items.extend(served.into_iter().filter(|object| selection.matches(object)));
+        if let Some(limit) = limit.filter(|limit| items.len() > *limit) {
+            items.truncate(limit);
+            more = true;
+            break;
+        }
+    }
+    let next = items.last().filter(|_| more).map(|last| Token::behind(view.revision, last, token).render());
+    Ok(Found { revision: view.revision, items, next, remaining: None })
+}
+
+/// All objects of a picture that are selected, as the kind serves them.
+pub async fn selected(server: &Server, kind: &Kind, view: &View, selection: &Selection) -> Result<Vec<Obj>, Status> {
+    if selection.needs_served(kind) {
+        return Ok(find_served(server, kind, view, selection, None, None).await?.items);
+    }
+    let all = view.iter(selection.namespace.as_deref(), None);
+    custom::serve(server, kind, all.filter(|object| selection.matches(object)).cloned().collect()).await
 }
 
 /// 410 with a token that goes on from the same place without consistency.

@@ -8,6 +8,7 @@ use pilothouse_kinds::Kind;
 use pilothouse_storage::{Key, Obj};
 
 use super::render;
+use crate::custom;
 use crate::error::{Subject, from_store};
 use crate::negotiate;
 use crate::server::{Answer, Call, Server};
@@ -45,18 +46,20 @@ pub fn parse_version(text: &str) -> Result<u64, Status> {
 /// The newest state of an object, or 404.
 pub async fn newest(server: &Server, kind: &Kind, namespace: &str, name: &str) -> Result<Obj, Status> {
     wait_for_version(server, "", subject(kind, name)).await?;
-    current(server, kind, namespace, name)
+    current(server, kind, namespace, name).await
 }
 
-/// The object as the cache has it, or 404.
-pub fn current(server: &Server, kind: &Kind, namespace: &str, name: &str) -> Result<Obj, Status> {
-    server.store.get(&key(kind, namespace, name)).ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))
+/// The object as the cache has it, in the version of `kind`, or 404.
+pub async fn current(server: &Server, kind: &Kind, namespace: &str, name: &str) -> Result<Obj, Status> {
+    let stored = server.store.get(&key(kind, namespace, name));
+    let stored = stored.ok_or_else(|| Status::not_found(&kind.group, &kind.plural, name))?;
+    custom::serve_one(server, kind, stored).await
 }
 
 pub async fn get(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answer {
     let wanted = negotiate::accept(&call.parts)?;
     let name = &call.info.name;
     wait_for_version(server, call.query.text("resourceVersion"), subject(kind, name)).await?;
-    let object = current(server, kind, &call.info.namespace, name)?;
+    let object = current(server, kind, &call.info.namespace, name).await?;
     render::object(kind, &object, wanted, &call.query)
 }

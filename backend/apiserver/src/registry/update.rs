@@ -18,6 +18,7 @@ use super::create::{admission_request, durability, encoded, pretend, reset_field
 use super::read::{key, newest, subject};
 use super::{metadata, options, render, schema, services};
 use crate::body::{self, Body};
+use crate::custom;
 use crate::error::from_store;
 use crate::negotiate;
 use crate::server::{Answer, Call, Server};
@@ -222,15 +223,17 @@ async fn write(
     call.warnings.append(&mut request.warnings);
     admitted?;
     let new = request.object.take().unwrap_or_default();
-    // A write that changes nothing is none: no revision, no event.
-    if managed::same_but_times(old, &new) {
+    // A write that changes nothing is none: no revision, no event. One that only moves the object to the version that
+    // is stored now is one.
+    if managed::same_but_times(old, &new) && !custom::is_of_old(server, kind, &stored.key) {
         return Ok(Arc::clone(stored));
     }
     let key = key(kind, &call.info.namespace, &name);
     let ended = metadata::is_deleting(&new) && super::delete::may_go(kind, &new);
+    let new = custom::to_storage(server, kind, new).await?;
     let bytes = encoded(kind, new)?;
     if dry_run {
-        return Ok(pretend(key, &bytes, stored.revision)?);
+        return Ok(custom::serve_one(server, kind, pretend(key, &bytes, stored.revision)?).await?);
     }
     let expect = Expect::Revision(stored.revision);
     let mut mutation = if ended {
@@ -244,7 +247,8 @@ async fn write(
         unit.extend(services::release(server, kind, old));
     }
     if unit.is_empty() {
-        return server.store.write(mutation).await.map_err(StoreOr::Store);
+        let written = server.store.write(mutation).await.map_err(StoreOr::Store)?;
+        return Ok(custom::serve_one(server, kind, written).await?);
     }
     unit.insert(0, mutation);
     let all = server.store.write_all(unit).await.map_err(StoreOr::Store)?;

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use super::list::Selection;
 use super::{options, read, render};
 use crate::body::{self, BoxError};
+use crate::custom;
 use crate::error::from_store;
 use crate::negotiate::{self, Media, Shape, Wanted};
 use crate::protobuf;
@@ -113,6 +114,49 @@ impl Lines {
         Some(self.shaped(seen.as_str(), &event.object))
     }
 
+    /// [`Lines::event`] of a custom resource, which may have to be converted first.
+    async fn custom_event(&mut self, server: &Server, event: &Event) -> Result<Option<Bytes>, Status> {
+        let (kind, everything) = (Arc::clone(&self.kind), self.selection.is_everything());
+        let fields = self.selection.needs_served(&kind);
+        let served = async |object: &Obj| -> Result<Obj, Status> {
+            if !fields {
+                return custom::serve_one(server, &kind, Arc::clone(object)).await;
+            }
+            let mut served = custom::serve_selectable(server, &kind, vec![Arc::clone(object)]).await?;
+            served.pop().ok_or_else(|| Status::internal("a conversion gave no object"))
+        };
+        let may = |object: &Obj| everything || self.selection.may_match(object);
+        let previous = event.previous.as_ref().filter(|_| !everything);
+        if !may(&event.object) && !previous.is_some_and(may) {
+            return Ok(None);
+        }
+        let object = served(&event.object).await?;
+        let previous = match previous {
+            Some(previous) => Some(served(previous).await?),
+            None => None,
+        };
+        let is = everything || self.selection.matches(&object);
+        let was = match &previous {
+            Some(previous) => self.selection.matches(previous),
+            None if event.kind == EventKind::Added => false,
+            None => is,
+        };
+        let seen = match (event.kind, was, is) {
+            (EventKind::Deleted, true, _) => EventKind::Deleted,
+            (EventKind::Deleted, false, _) | (_, false, false) => return Ok(None),
+            (_, true, true) => event.kind,
+            (_, false, true) => EventKind::Added,
+            (_, true, false) => EventKind::Deleted,
+        };
+        if Arc::ptr_eq(&object, &event.object) && self.plain(&event.object) && seen == event.kind {
+            return Ok(Some(event.json_line()));
+        }
+        let last = if seen == EventKind::Deleted { previous.as_ref().unwrap_or(&object) } else { &object };
+        let mut value = render::value(&self.kind, last);
+        value["metadata"]["resourceVersion"] = json!(event.revision.to_string());
+        Ok(Some(self.shaped_value(seen.as_str(), value)))
+    }
+
     fn bookmark(&mut self, revision: u64, initial_end: bool) -> Bytes {
         let mut metadata = json!({"resourceVersion": revision.to_string(), "creationTimestamp": null});
         if initial_end {
@@ -187,7 +231,7 @@ async fn start(server: &Server, call: &Call, kind: &Kind, selection: &Selection)
     }
     read::wait_for_version(server, version, subject).await?;
     let view = server.store.view(&kind.storage);
-    let initial = view.iter(selection.namespace.as_deref(), None).filter(|o| selection.matches(o)).cloned().collect();
+    let initial = super::list::selected(server, kind, &view, selection).await?;
     Ok(Start { watcher: scope(view.revision)?, initial, end_bookmark: true, silent_until: 0 })
 }
 
@@ -253,7 +297,8 @@ pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answe
     server.metrics.watches.inc();
     let sent = server.metrics.watch_events(&kind.group, &kind.version, &kind.plural);
     let counted = Counted(Arc::clone(server));
-    let shutdown = server.shutdown.clone();
+    let (shutdown, life) = (server.shutdown.clone(), server.kinds.life(kind));
+    let server = Arc::clone(server);
     let Start { mut watcher, initial, end_bookmark, silent_until } = begun;
     let stream = async_stream::stream! {
         let _counted = counted;
@@ -288,13 +333,27 @@ pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answe
                     break;
                 }
                 () = shutdown.cancelled() => break,
+                // The definition has changed: the client comes back and gets what is served now.
+                () = life.cancelled() => break,
             };
             match item {
                 WatchItem::Event(event) if event.revision <= silent_until => {}
                 WatchItem::Event(event) => {
-                    if let Some(line) = lines.event(&event) {
-                        sent.inc();
-                        yield Ok(line);
+                    let line = if lines.kind.is_custom() {
+                        lines.custom_event(&server, &event).await
+                    } else {
+                        Ok(lines.event(&event))
+                    };
+                    match line {
+                        Ok(Some(line)) => {
+                            sent.inc();
+                            yield Ok(line);
+                        }
+                        Ok(None) => {}
+                        Err(status) => {
+                            yield Ok(error_line(wanted, &status));
+                            break;
+                        }
                     }
                 }
                 WatchItem::Progress(_) => {}

@@ -5,7 +5,7 @@ use pilothouse_api::{
     field::{Error, ErrorList, Path},
     names,
 };
-use pilothouse_schema::{Gvk, Schema};
+use pilothouse_schema::{Gvk, structural};
 use serde_json::{Value, json};
 
 use super::webhook;
@@ -67,6 +67,7 @@ fn validate(definition: &Value, errors: &mut ErrorList) {
         errors.push(Error::invalid(Path::new("metadata").child("name"), name, detail));
     }
     group(spec.text("group"), &path.child("group"), errors);
+    approval(definition, errors);
     one_of(spec, &path, "scope", &["Cluster", "Namespaced"], errors);
     versions(spec, &path, errors);
     self::names(spec.at("names"), &path.child("names"), errors);
@@ -75,6 +76,30 @@ fn validate(definition: &Value, errors: &mut ErrorList) {
         errors.push(Error::invalid(path.child("preserveUnknownFields"), true, detail));
     }
     conversion(spec.at("conversion"), &path.child("conversion"), errors);
+}
+
+/// Groups of the Kubernetes project are for what it has approved.
+fn approval(definition: &Value, errors: &mut ErrorList) {
+    let group = definition.text("spec.group");
+    if !(group.ends_with(".k8s.io") || group.ends_with(".kubernetes.io")) {
+        return;
+    }
+    let key = "api-approved.kubernetes.io";
+    let at = Path::new("metadata").child("annotations").key(key);
+    let place = "see https://github.com/kubernetes/enhancements/pull/1111";
+    match definition.at("metadata.annotations").get(key).and_then(Value::as_str).unwrap_or_default() {
+        "" => {
+            let detail = format!("protected groups must have approval annotation {key:?}, {place}");
+            errors.push(Error::required(at, detail));
+        }
+        text if text.starts_with("unapproved") || text.contains("://") => {}
+        text => {
+            let detail = format!(
+                "protected groups must have approval annotation {key:?} with either a URL or a reason starting with \"unapproved\", {place}"
+            );
+            errors.push(Error::invalid(at, text, detail));
+        }
+    }
 }
 
 fn group(group: &str, path: &Path, errors: &mut ErrorList) {
@@ -88,8 +113,18 @@ fn group(group: &str, path: &Path, errors: &mut ErrorList) {
     }
 }
 
+/// What every version says alike is told of once, in the place it had before there were versions.
+fn place(versions: &[Value], key: &str, path: &Path, index: usize) -> Option<Path> {
+    let alike = versions.iter().all(|version| version.at(key) == versions[0].at(key));
+    match (alike, index) {
+        (true, 0) => Some(path.clone()),
+        (true, _) => None,
+        (false, index) => Some(path.child("versions").index(index)),
+    }
+}
+
 fn versions(spec: &Value, path: &Path, errors: &mut ErrorList) {
-    let (versions, path) = (spec.list("versions"), path.child("versions"));
+    let (versions, top, path) = (spec.list("versions"), path, path.child("versions"));
     let all: Vec<&str> = versions.iter().map(|v| v.text("name")).collect();
     for (index, version) in versions.iter().enumerate() {
         let path = path.index(index);
@@ -97,26 +132,27 @@ fn versions(spec: &Value, path: &Path, errors: &mut ErrorList) {
         if !wrong.is_empty() {
             errors.push(Error::invalid(path.child("name"), all[index], wrong.join(",")));
         }
-        let schema = version.at("schema.openAPIV3Schema");
-        let at = path.child("schema").child("openAPIV3Schema");
-        if schema.is_null() {
-            errors.push(Error::required(at, ""));
-        } else {
-            if schema.text("type") != "object" {
-                let error = match schema.text("type") {
-                    "" => Error::required(at.child("type"), "must not be empty at the root"),
-                    other => Error::invalid(at.child("type"), other, "must be object at the root"),
-                };
-                errors.push(error);
-            }
-            let gvk = Gvk::new(spec.text("group"), all[index], spec.text("names.kind"));
-            if let Err(wrong) = Schema::from_structural(gvk, schema) {
-                errors.push(Error::invalid(at, "", wrong));
-            }
+        if !version.flag("deprecated") && version.has("deprecationWarning") {
+            let (detail, text) = ("can only be set for deprecated versions", version.text("deprecationWarning"));
+            errors.push(Error::invalid(path.child("deprecationWarning"), text, detail));
         }
-        columns(version, &path, errors);
-        scale(version.at("subresources.scale"), &path.child("subresources"), errors);
-        selectable(version, &path.child("selectableFields"), errors);
+        let schema = version.at("schema.openAPIV3Schema");
+        if schema.is_null() {
+            errors.push(Error::required(path.child("schema").child("openAPIV3Schema"), ""));
+        } else if let Some(at) = place(versions, "schema", top, index) {
+            let below = if at == *top { at.child("validation") } else { at.child("schema") };
+            let gvk = Gvk::new(spec.text("group"), all[index], spec.text("names.kind"));
+            errors.extend(structural::lint(gvk, schema, &below.child("openAPIV3Schema")));
+        }
+        if let Some(at) = place(versions, "additionalPrinterColumns", top, index) {
+            columns(version, &at, errors);
+        }
+        if let Some(at) = place(versions, "subresources", top, index) {
+            scale(version.at("subresources.scale"), &at.child("subresources"), errors);
+        }
+        if let Some(at) = place(versions, "selectableFields", top, index) {
+            selectable(version, &at.child("selectableFields"), errors);
+        }
     }
     let shown = || spec.at("versions").clone();
     if (1..all.len()).any(|index| all[..index].contains(&all[index])) {
@@ -189,7 +225,7 @@ fn selectable(version: &Value, path: &Path, errors: &mut ErrorList) {
         if text.is_empty() {
             errors.push(Error::required(path.clone(), ""));
         } else if text.starts_with(".metadata.") || text.contains('[') {
-            errors.push(Error::invalid(path.clone(), text, "must not point to fields in metadata or arrays"));
+            errors.push(Error::invalid(path.clone(), text, "must not point to fields in metadata"));
         } else {
             json_path(text, &path, errors);
         }
@@ -253,7 +289,10 @@ fn conversion(conversion: &Value, path: &Path, errors: &mut ErrorList) {
 }
 
 fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {
-    validate(new, errors);
+    // What has been accepted stays acceptable: a definition whose spec does not change is not judged again.
+    if new.at("spec") != old.at("spec") {
+        validate(new, errors);
+    }
     let path = Path::new("spec");
     let established = |c: &Value| c.text("type") == "Established" && c.text("status") == "True";
     if old.list("status.conditions").iter().any(established) {

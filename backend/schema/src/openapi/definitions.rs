@@ -44,10 +44,10 @@ impl Names {
                 put(root.group, root.version, root.list_kind, sibling(&name, root.list_kind));
             }
         }
-        for resource in resources.iter().filter(|r| matches!(r.definition, Definition::Custom(_))) {
+        for resource in resources.iter().filter(|r| matches!(r.definition, Definition::Custom { .. })) {
             let reversed: Vec<&str> = resource.group.rsplit('.').collect();
             let name = format!("{}.{}.{}", reversed.join("."), resource.version, resource.kind);
-            let list = list_kind(&resource.group, &resource.version, &resource.kind);
+            let list = list_kind(resource);
             put(&resource.group, &resource.version, &list, sibling(&name, &list));
             put(&resource.group, &resource.version, &resource.kind, name);
         }
@@ -64,7 +64,11 @@ fn sibling(name: &str, kind: &str) -> String {
 }
 
 /// The kind of the list of a kind.
-pub fn list_kind(group: &str, version: &str, kind: &str) -> String {
+pub fn list_kind(resource: &ApiResource) -> String {
+    if !resource.list_kind.is_empty() {
+        return resource.list_kind.to_string();
+    }
+    let ApiResource { group, version, kind, .. } = resource;
     let root = roots::ALL.iter().find(|r| r.group == group && r.version == version && r.kind == kind);
     root.map(|r| r.list_kind).filter(|list| !list.is_empty()).map_or_else(|| format!("{kind}List"), str::to_owned)
 }
@@ -86,7 +90,7 @@ pub fn of<'r>(
             wanted.extend(names.of(&sub.group, &sub.version, &sub.kind));
         }
         if resource.verbs.iter().any(|v| v == "list") {
-            let kind = list_kind(group, version, &resource.kind);
+            let kind = list_kind(resource);
             let mut list = list(&resource.kind, &dialect.reference(&name), dialect);
             put(&mut list, "x-kubernetes-group-version-kind", gvk(&kind));
             out.insert(sibling(&name, &kind), list);
@@ -95,7 +99,7 @@ pub fn of<'r>(
             Definition::Builtin => {
                 wanted.insert(name);
             }
-            Definition::Custom(schema) => {
+            Definition::Custom { schema, .. } => {
                 let mut schema = custom::definition(schema, dialect, &dialect.reference(OBJECT_META));
                 put(&mut schema, "x-kubernetes-group-version-kind", gvk(&resource.kind));
                 out.insert(name, schema);

@@ -16,7 +16,7 @@ mod v3;
 mod tests;
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
@@ -33,6 +33,8 @@ pub struct ApiResource {
     pub group: Text,
     pub version: Text,
     pub kind: Text,
+    /// Of a custom resource; empty for what the built-in types say, or the kind with `List` behind it.
+    pub list_kind: Text,
     /// The plural: `deployments`.
     pub name: Text,
     pub namespaced: bool,
@@ -48,7 +50,11 @@ pub enum Definition {
     /// A definition of the built-in types, found by group, version and kind.
     Builtin,
     /// A custom resource's OpenAPI v3 schema (of the whole object), as in the CRD; null where it has none.
-    Custom(Arc<Value>),
+    Custom {
+        schema: Arc<Value>,
+        /// Changes whenever the schema does.
+        seal: Text,
+    },
 }
 
 /// What lies below a resource: `status`, `scale`, `log` …
@@ -85,23 +91,43 @@ fn group_path(group: &str, version: &str) -> String {
     if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
 }
 
+impl ApiResource {
+    /// Changes whenever what is published of the resource may.
+    fn fingerprint(&self) -> String {
+        let Self { group, version, kind, list_kind, name, namespaced, verbs, definition, subresources } = self;
+        let seal = match definition {
+            Definition::Builtin => "",
+            Definition::Custom { seal, .. } => seal,
+        };
+        format!("{group}/{version}/{kind}/{list_kind}/{name}/{namespaced}/{verbs:?}/{seal}/{subresources:?}")
+    }
+}
+
+fn digits(digest: &[u8]) -> Arc<str> {
+    digest.iter().map(|byte| format!("{byte:02X}")).collect::<String>().into()
+}
+
 impl OpenApi {
     pub fn new(resources: Vec<ApiResource>) -> Self {
-        let paths: BTreeSet<String> = resources.iter().map(|r| group_path(&r.group, &r.version)).collect();
-        let hash_of = |path: &str| {
-            let mut digest = Sha512::new();
-            digest.update(env!("CARGO_PKG_VERSION"));
-            facts::TABLES.iter().for_each(|table| digest.update(table));
-            // Documents name all group versions, hence all paths count for each.
-            paths.iter().for_each(|path| digest.update(path));
-            for resource in resources.iter().filter(|r| path.is_empty() || group_path(&r.group, &r.version) == path) {
-                digest.update(format!("{resource:?}"));
-            }
-            let digits: String = digest.finalize().iter().map(|byte| format!("{byte:02X}")).collect();
-            Arc::<str>::from(digits)
-        };
-        let groups = paths.iter().map(|path| (path.clone(), (hash_of(path), OnceLock::new()))).collect();
-        let hash = hash_of("");
+        let mut by_path: BTreeMap<String, Vec<&ApiResource>> = BTreeMap::new();
+        for resource in &resources {
+            by_path.entry(group_path(&resource.group, &resource.version)).or_default().push(resource);
+        }
+        let mut shared = Sha512::new();
+        shared.update(env!("CARGO_PKG_VERSION"));
+        facts::TABLES.iter().for_each(|table| shared.update(table));
+        // Documents name all group versions, hence all paths count for each.
+        by_path.keys().for_each(|path| shared.update(path));
+        let mut whole = shared.clone();
+        let mut groups = BTreeMap::new();
+        for (path, resources) in by_path {
+            let mut digest = shared.clone();
+            resources.iter().for_each(|resource| digest.update(resource.fingerprint()));
+            let digest = digest.finalize();
+            whole.update(digest);
+            groups.insert(path, (digits(&digest), OnceLock::new()));
+        }
+        let hash = digits(&whole.finalize());
         Self { groups, hash, resources, v2_json: OnceLock::new(), v2_protobuf: OnceLock::new() }
     }
 

@@ -147,7 +147,7 @@ impl Writer<'_> {
     }
     fn list_definition(&self) -> Option<String> {
         let r = self.resource;
-        self.names.of(&r.group, &r.version, &list_kind(&r.group, &r.version, &r.kind))
+        self.names.of(&r.group, &r.version, &list_kind(r))
     }
     fn operation(&self, method: &'static str, id: String, description: String, action: &'static str) -> Operation {
         let r = self.resource;

@@ -14,6 +14,7 @@ fn resource(group: &'static str, kind: &'static str, name: &'static str, namespa
         group: group.into(),
         version: "v1".into(),
         kind: kind.into(),
+        list_kind: "".into(),
         name: name.into(),
         namespaced,
         verbs: verbs(ALL_VERBS),
@@ -33,7 +34,7 @@ fn sub(name: &'static str, group: &'static str, kind: &'static str, list: &str) 
 }
 
 fn widget(schema: Value) -> ApiResource {
-    let definition = Definition::Custom(Arc::new(schema));
+    let definition = Definition::Custom { seal: schema.to_string().into(), schema: Arc::new(schema) };
     ApiResource { definition, ..resource("shop.example.com", "Widget", "widgets", true) }
 }
 

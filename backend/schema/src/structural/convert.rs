@@ -5,6 +5,7 @@ use std::sync::Arc;
 use regex::{Regex, RegexBuilder};
 use serde_json::{Map, Value};
 
+use super::rules::Validations;
 use super::{Bound, Rules};
 use crate::builtin;
 use crate::schema::{Field, Gvk, List, ListKind, Node, Ref, Schema, Struct};
@@ -30,11 +31,23 @@ impl Schema {
             add_object_fields(of);
         }
         out.gvk = Some(gvk);
+        if let Some(rules) = &mut out.rules {
+            rules.has_validations = mentions(schema, "x-kubernetes-validations");
+        }
         let metadata = fields.get("properties").and_then(|p| p.get("metadata")).and_then(Value::as_object);
         if let (Some(rules), Some(metadata)) = (&mut out.rules, metadata) {
             rules.metadata = Some(Arc::new(convert(metadata)?));
         }
         Ok(Arc::new(out))
+    }
+}
+
+/// Whether a key occurs anywhere.
+fn mentions(value: &Value, key: &str) -> bool {
+    match value {
+        Value::Object(fields) => fields.contains_key(key) || fields.values().any(|value| mentions(value, key)),
+        Value::Array(items) => items.iter().any(|value| mentions(value, key)),
+        _ => false,
     }
 }
 
@@ -175,11 +188,13 @@ fn rules(fields: &Fields, embedded_resource: bool) -> Result<Rules, String> {
         any_of: schemas("anyOf")?,
         one_of: schemas("oneOf")?,
         not: fields.get("not").map(inner).transpose()?,
+        validations: Validations::parse(fields),
+        has_validations: false,
         metadata: None,
     })
 }
 
-fn pattern(text: &str) -> Result<Regex, String> {
+pub(super) fn pattern(text: &str) -> Result<Regex, String> {
     let built = RegexBuilder::new(text).size_limit(MAX_PATTERN_BYTES).build();
     built.map_err(|error| format!("must be a valid regular expression, but isn't: {error}"))
 }

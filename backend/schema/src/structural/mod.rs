@@ -8,7 +8,9 @@
 mod convert;
 mod defaults;
 mod formats;
+mod lint;
 mod prune;
+mod rules;
 mod validate;
 
 #[cfg(test)]
@@ -22,8 +24,11 @@ use serde_json::{Number, Value};
 use crate::schema::Schema;
 
 pub use defaults::apply_defaults;
+pub use lint::lint;
 pub use prune::prune;
-pub use validate::validate;
+pub use validate::{validate, validate_update};
+
+use rules::Validations;
 
 /// What a structural schema says beyond the shape.
 #[derive(Debug, Default)]
@@ -53,6 +58,10 @@ pub struct Rules {
     pub any_of: Vec<Arc<Schema>>,
     pub one_of: Vec<Arc<Schema>>,
     pub not: Option<Arc<Schema>>,
+    /// `x-kubernetes-validations`.
+    pub validations: Option<Box<Validations>>,
+    /// Of the root: whether any place has such rules.
+    pub has_validations: bool,
     /// Of the root: what the CRD demands of `metadata` (its name's form, at most).
     pub metadata: Option<Arc<Schema>>,
 }

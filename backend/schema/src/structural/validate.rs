@@ -3,27 +3,54 @@
 use std::cmp::Ordering;
 use std::collections::HashSet;
 
-use pilothouse_api::field::{Error, ErrorList, Path};
+use pilothouse_api::field::{Error, ErrorList, ErrorType, Path};
 use serde_json::{Map, Number, Value};
 
-use super::{Bound, Rules, formats};
+use super::{Bound, Rules, formats, rules};
 use crate::schema::{List, ListKind, Node, Schema};
 
 /// Most errors that are told of one object.
 const MAX_ERRORS: usize = 100;
 
-/// All that is wrong with a custom resource, as far as its schema can tell.
+/// All that is wrong with a new custom resource, as far as its schema can tell.
 pub fn validate(schema: &Schema, value: &Value) -> ErrorList {
+    judge(schema, value, None)
+}
+
+/// All that is wrong with a change of a custom resource. What was wrong before and did not change is let be, so that a
+/// schema may become stricter while its objects live.
+pub fn validate_update(schema: &Schema, value: &Value, old: &Value) -> ErrorList {
+    judge(schema, value, Some(old))
+}
+
+fn judge(schema: &Schema, value: &Value, old: Option<&Value>) -> ErrorList {
     let mut errors = Vec::new();
-    check(schema, value, &Path::root(), &mut errors);
+    check(schema, value, old, &Path::root(), &mut errors);
     if let Some(metadata) = schema.rules.as_ref().and_then(|rules| rules.metadata.as_ref()) {
-        check(metadata, &value["metadata"], &Path::new("metadata"), &mut errors);
+        check(metadata, &value["metadata"], old.map(|old| &old["metadata"]), &Path::new("metadata"), &mut errors);
     }
     errors.truncate(MAX_ERRORS);
+    if schema.rules.as_ref().is_some_and(|rules| rules.has_validations) {
+        if errors.iter().any(|error| blocks_rules(error.kind)) {
+            let detail = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+            errors.push(Error::invalid(Path::root(), Value::Null, detail));
+        } else {
+            rules::evaluate(schema, value, old, &mut errors);
+        }
+    }
     errors
 }
 
-fn check(schema: &Schema, value: &Value, path: &Path, errors: &mut ErrorList) {
+/// Errors that leave rules nothing sensible to look at.
+fn blocks_rules(kind: ErrorType) -> bool {
+    use ErrorType::{NotSupported, Required, TooLong, TooMany, TypeInvalid};
+    matches!(kind, NotSupported | Required | TooLong | TooMany | TypeInvalid)
+}
+
+fn check(schema: &Schema, value: &Value, old: Option<&Value>, path: &Path, errors: &mut ErrorList) {
+    if old == Some(value) {
+        return;
+    }
     if errors.len() >= MAX_ERRORS {
         return;
     }
@@ -49,16 +76,16 @@ fn check(schema: &Schema, value: &Value, path: &Path, errors: &mut ErrorList) {
     match value {
         Value::String(text) => check_text(rules, text, path, errors),
         Value::Number(number) => check_number(rules, number, path, errors),
-        Value::Array(items) => check_items(schema, rules, items, path, errors),
-        Value::Object(fields) => check_fields(schema, rules, fields, path, errors),
+        Value::Array(items) => check_items(schema, rules, items, old, path, errors),
+        Value::Object(fields) => check_fields(schema, rules, fields, old, path, errors),
         Value::Null | Value::Bool(_) => {}
     }
     check_branches(rules, value, path, errors);
 }
 
-/// How messages name a place.
+/// How messages name a place. What is judged on its own, without an object around it, is a default.
 fn name(path: &Path) -> &str {
-    path.as_str()
+    if path.as_str().is_empty() { "default" } else { path.as_str() }
 }
 
 fn expected(of: &str) -> &str {
@@ -155,7 +182,14 @@ fn check_number(rules: &Rules, number: &Number, path: &Path, errors: &mut ErrorL
     }
 }
 
-fn check_items(schema: &Schema, rules: &Rules, items: &[Value], path: &Path, errors: &mut ErrorList) {
+fn check_items(
+    schema: &Schema,
+    rules: &Rules,
+    items: &[Value],
+    old: Option<&Value>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     let count = items.len() as u64;
     if let Some(max) = rules.max_items.filter(|max| count > *max) {
         errors.push(Error::too_many(path.clone(), items.len(), usize::try_from(max).unwrap_or(usize::MAX)));
@@ -173,7 +207,7 @@ fn check_items(schema: &Schema, rules: &Rules, items: &[Value], path: &Path, err
     }
     if let Node::List(list) = &schema.node {
         for (at, item) in items.iter().enumerate() {
-            check(list.of.get(), item, &path.index(at), errors);
+            check(list.of.get(), item, rules::correlated(list, item, old), &path.index(at), errors);
         }
         check_identities(list, items, path, errors);
     }
@@ -197,7 +231,14 @@ fn check_identities(list: &List, items: &[Value], path: &Path, errors: &mut Erro
     }
 }
 
-fn check_fields(schema: &Schema, rules: &Rules, fields: &Map<String, Value>, path: &Path, errors: &mut ErrorList) {
+fn check_fields(
+    schema: &Schema,
+    rules: &Rules,
+    fields: &Map<String, Value>,
+    old: Option<&Value>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     let count = fields.len() as u64;
     if let Some(max) = rules.max_properties.filter(|max| count > *max) {
         errors.push(Error::too_many(path.clone(), fields.len(), usize::try_from(max).unwrap_or(usize::MAX)));
@@ -227,7 +268,7 @@ fn check_fields(schema: &Schema, rules: &Rules, fields: &Map<String, Value>, pat
             Node::Map(of) => of.get(),
             _ => return,
         };
-        check(inner, value, &path.child(name), errors);
+        check(inner, value, old.and_then(|old| old.get(name)), &path.child(name), errors);
     }
 }
 
@@ -235,7 +276,7 @@ fn check_fields(schema: &Schema, rules: &Rules, fields: &Map<String, Value>, pat
 fn check_branches(rules: &Rules, value: &Value, path: &Path, errors: &mut ErrorList) {
     let fits = |schema: &Schema| {
         let mut found = Vec::new();
-        check(schema, value, path, &mut found);
+        check(schema, value, None, path, &mut found);
         found
     };
     let mut broken = |why: &str| {
