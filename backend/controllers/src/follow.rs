@@ -106,7 +106,13 @@ where
                 follower.version.clear();
             }
             Err(error) => {
-                tracing::warn!(path = follower.source.path, %error, "a watch broke; it will be taken up again");
+                let path = &follower.source.path;
+                if error.is_not_found() {
+                    // A custom resource whose definition has gone: whoever follows it will hear of that.
+                    tracing::debug!(path, "what is watched is not served");
+                } else {
+                    tracing::warn!(path, %error, "a watch broke; it will be taken up again");
+                }
                 tokio::time::sleep(pause.mul_f64(1.0 + rand::random::<f64>() / 4.0)).await;
                 pause = (pause * 2).min(MAX_PAUSE);
             }

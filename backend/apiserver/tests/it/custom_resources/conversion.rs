@@ -178,8 +178,9 @@ async fn a_webhook_that_fails_fails_the_request_and_nothing_else() {
         definition["spec"]["conversion"]["webhook"]["clientConfig"] = config.clone();
     })
     .await;
-    let distrusted =
-        c.eventually(|| admin.get(&format!("{}/one", all("v2"))), |reply| reply.text().contains("tls:")).await;
+    let distrusted = c
+        .eventually(|| async { admin.get(&format!("{}/one", all("v2"))).await }, |reply| reply.text().contains("tls:"))
+        .await;
     assert_eq!(distrusted.status, 500);
     assert!(stranger.seen().is_empty());
 }

@@ -37,14 +37,21 @@ async fn a_definition_is_served_from_its_creation_to_its_end() {
     let gone = admin.delete(&format!("{DEFINITIONS}/widgets.shop.example.com")).await.expect(200);
     assert_eq!(gone["metadata"]["finalizers"], json!(["customresourcecleanup.apiextensions.k8s.io"]));
     assert_eq!(condition(&gone, "Terminating"), "True");
+    // The one with a finalizer of its own is what the definition waits for.
+    assert_eq!(watch.said().await, "MODIFIED held");
     assert_eq!(watch.said().await, "DELETED plain");
     let refused = admin.post(WIDGETS, &object("Widget", "late", json!({}))).await;
     assert_eq!(told(&refused), "405 create not allowed while custom resource definition is terminating");
-    // The one with a finalizer of its own is what the definition waits for.
-    assert_eq!(watch.said().await, "MODIFIED held");
     admin.get(&format!("{WIDGETS}/held")).await.expect(200);
     admin.patch(&format!("{WIDGETS}/held"), "merge", &json!({"metadata": {"finalizers": null}})).await.expect(200);
-    c.eventually(|| admin.get(&format!("{DEFINITIONS}/widgets.shop.example.com")), |reply| reply.status == 404).await;
+    assert_eq!(watch.said().await, "DELETED held");
+    // With the definition, whoever watches is sent away.
+    assert_eq!(watch.next().await, None);
+    c.eventually(
+        || async { admin.get(&format!("{DEFINITIONS}/widgets.shop.example.com")).await },
+        |reply| reply.status == 404,
+    )
+    .await;
     assert_eq!(told(&admin.get(WIDGETS).await), NOT_FOUND);
 
     // Nothing of the old one is left in a new one of the same name.
@@ -87,7 +94,8 @@ async fn discovery_and_openapi_follow() {
     c.define(&definition).await;
 
     let is_there = |reply: &Reply| reply.text().contains("shop.example.com");
-    let after = c.eventually(|| admin.send("GET", "/apis", &[("accept", aggregated)], ""), is_there).await;
+    let after =
+        c.eventually(|| async { admin.send("GET", "/apis", &[("accept", aggregated)], "").await }, is_there).await;
     assert_ne!(before.header("etag"), after.header("etag"));
     let after = after.json();
     let group =
