@@ -147,7 +147,7 @@ fn choose(all: &[Alternative<'_>], serves: impl Fn(&Wanted) -> bool) -> Result<W
 /// # Errors
 /// 406 and 415.
 pub fn without_protobuf(headers: &HeaderMap) -> Result<(), Status> {
-    if accept(headers).is_ok_and(|wanted| wanted.media == Media::Protobuf) {
+    if best(headers, |_| true).is_ok_and(|wanted| wanted.media == Media::Protobuf) {
         return Err(Status::not_acceptable(
             "only the following media types are accepted: application/json, application/yaml",
         ));

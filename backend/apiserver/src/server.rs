@@ -336,7 +336,10 @@ async fn dispatch(
         return Err(Status::unknown_path());
     };
     if kind.is_custom() {
-        negotiate::without_protobuf(&call.parts.headers)?;
+        // A Scale is a built-in kind, whatever it scales.
+        if call.info.subresource != "scale" {
+            negotiate::without_protobuf(&call.parts.headers)?;
+        }
         call.warnings.extend(kind.deprecation().map(str::to_owned));
     }
     let info = &call.info;

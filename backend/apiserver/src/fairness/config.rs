@@ -74,7 +74,11 @@ fn level(object: &Value) -> Option<LevelSpec> {
     let count = |field: &str, most: u64| number(&queuing[field], most) as usize;
     let shape = if queuing.is_object() {
         let queues = count("queues", MAX_QUEUES).max(1);
-        Shape { queues, hand: count("handSize", MAX_QUEUES).clamp(1, queues), length: count("queueLengthLimit", MAX_LENGTH) }
+        Shape {
+            queues,
+            hand: count("handSize", MAX_QUEUES).clamp(1, queues),
+            length: count("queueLengthLimit", MAX_LENGTH),
+        }
     } else {
         Shape::NONE
     };
@@ -176,7 +180,10 @@ mod tests {
     fn without_objects_there_is_what_must_be() {
         let specs = read(&[], &[]);
         assert_eq!(specs.levels.iter().map(|level| level.name.as_str()).collect::<Vec<_>>(), ["exempt", "catch-all"]);
-        assert_eq!(specs.schemas.iter().map(|schema| schema.name.as_str()).collect::<Vec<_>>(), ["exempt", "catch-all"]);
+        assert_eq!(
+            specs.schemas.iter().map(|schema| schema.name.as_str()).collect::<Vec<_>>(),
+            ["exempt", "catch-all"]
+        );
         assert_eq!(specs.levels[1].shape, Shape::NONE);
     }
 

@@ -156,12 +156,7 @@ impl Drop for Place<'_> {
 pub type Reason = &'static str;
 
 /// A turn on the level, waited for if need be.
-pub async fn enter(
-    level: &Arc<Level>,
-    measures: &Arc<FlowMeasures>,
-    flow: u64,
-    seats: u32,
-) -> Result<Turn, Reason> {
+pub async fn enter(level: &Arc<Level>, measures: &Arc<FlowMeasures>, flow: u64, seats: u32) -> Result<Turn, Reason> {
     measures.estimated.observe(seats.into());
     if level.exempt {
         let used = level.used.fetch_add(seats, Ordering::Relaxed) + seats;

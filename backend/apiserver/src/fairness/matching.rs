@@ -223,9 +223,7 @@ mod tests {
     #[test]
     fn resources_and_paths() {
         let jane = UserInfo::new("jane", &[]);
-        let rule = |resource: Value, path: Value| {
-            json!({"subjects": [{"kind": "User", "user": {"name": "*"}}], "resourceRules": resource, "nonResourceRules": path})
-        };
+        let rule = |resource: Value, path: Value| json!({"subjects": [{"kind": "User", "user": {"name": "*"}}], "resourceRules": resource, "nonResourceRules": path});
         let pods = rule(
             json!([{"verbs": ["get", "list"], "apiGroups": [""], "resources": ["pods", "pods/status"], "namespaces": ["a"]}]),
             json!([]),

@@ -85,9 +85,7 @@ pub fn divide(levels: &[Need]) -> (Vec<u32>, f64) {
         Box::new(|level| f64::from(level.bounds.lower))
     } else if left <= floors {
         let part = (left - lower) as f64 / (floors - lower) as f64;
-        Box::new(move |level| {
-            f64::from(level.bounds.lower) + part * f64::from(level.floor() - level.bounds.lower)
-        })
+        Box::new(move |level| f64::from(level.bounds.lower) + part * f64::from(level.floor() - level.bounds.lower))
     } else {
         fraction = fair_fraction(left as f64, &limited().copied().collect::<Vec<_>>());
         Box::new(move |level| clamped(level, fraction))
@@ -126,7 +124,16 @@ mod tests {
     #[test]
     fn shares_become_seats() {
         let level = |shares, lendable_percent| Shares { shares, lendable_percent, borrowing_percent: None };
-        let all = [level(0, 0), level(5, 0), level(20, 50), level(10, 0), level(40, 25), level(30, 33), level(40, 50), level(100, 90)];
+        let all = [
+            level(0, 0),
+            level(5, 0),
+            level(20, 50),
+            level(10, 0),
+            level(40, 25),
+            level(30, 33),
+            level(40, 50),
+            level(100, 90),
+        ];
         let seats: Vec<(u32, u32)> = bounds(600, &all).iter().map(|b| (b.nominal, b.lower)).collect();
         assert_eq!(seats, [(0, 0), (13, 13), (49, 24), (25, 25), (98, 73), (74, 50), (98, 49), (245, 24)]);
         let limited = Shares { borrowing_percent: Some(10), ..level(1, 20) };

@@ -224,8 +224,7 @@ async fn store(
                 all.into_iter().next().ok_or_else(|| StoreError::Internal("a unit came back empty".into()))
             })
         };
-    let object =
-        outcome.map_err(|error| taken(server, kind, call, name, from_store(error, subject(kind, name))))?;
+    let object = outcome.map_err(|error| taken(server, kind, call, name, from_store(error, subject(kind, name))))?;
     custom::serve_one(server, kind, object).await
 }
 

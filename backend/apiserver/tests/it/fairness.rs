@@ -35,7 +35,9 @@ async fn answers_name_the_schema_and_level() {
     let exempt = [SCHEMAS, LEVELS].map(|of| format!("{of}/exempt"));
     let schema_uid = admin.get(&exempt[0]).await.expect(200)["metadata"]["uid"].clone();
     let level_uid = admin.get(&exempt[1]).await.expect(200)["metadata"]["uid"].clone();
-    let reply = cluster.eventually(|| admin.get(MAPS), |reply| reply.header("x-kubernetes-pf-flowschema-uid") == schema_uid).await;
+    let reply = cluster
+        .eventually(|| admin.get(MAPS), |reply| reply.header("x-kubernetes-pf-flowschema-uid") == schema_uid)
+        .await;
     assert_eq!(reply.header("x-kubernetes-pf-prioritylevel-uid"), level_uid);
 
     // A schema of one's own takes over as soon as it is there; a refusal is marked too.
@@ -43,7 +45,8 @@ async fn answers_name_the_schema_and_level() {
     let schema = admin.create(SCHEMAS, &schema("janes", "janes", "jane")).await;
     let jane = cluster.user("jane", &[groups::AUTHENTICATED]);
     let uid = schema["metadata"]["uid"].as_str().unwrap();
-    let reply = cluster.eventually(|| jane.get(MAPS), |reply| reply.header("x-kubernetes-pf-flowschema-uid") == uid).await;
+    let reply =
+        cluster.eventually(|| jane.get(MAPS), |reply| reply.header("x-kubernetes-pf-flowschema-uid") == uid).await;
     assert_eq!(reply.said(), "403 Forbidden");
     assert_eq!(reply.header("x-kubernetes-pf-prioritylevel-uid"), level["metadata"]["uid"]);
 }
@@ -62,8 +65,10 @@ async fn a_level_that_is_full_refuses_and_others_go_on() {
     admin.create(LEVELS, &level("narrow")).await;
     let schema = admin.create(SCHEMAS, &schema("noisy", "narrow", "noisy")).await;
     let uid = schema["metadata"]["uid"].as_str().unwrap();
-    let (noisy, calm) = (cluster.user("noisy", &["readers"]), cluster.user("calm", &["readers", groups::AUTHENTICATED]));
-    let there = |reply: &crate::support::Reply| reply.status == 200 && reply.header("x-kubernetes-pf-flowschema-uid") == uid;
+    let (noisy, calm) =
+        (cluster.user("noisy", &["readers"]), cluster.user("calm", &["readers", groups::AUTHENTICATED]));
+    let there =
+        |reply: &crate::support::Reply| reply.status == 200 && reply.header("x-kubernetes-pf-flowschema-uid") == uid;
     cluster.eventually(|| noisy.get(MAPS), there).await;
 
     // One of some 250 shares of 600 seats: three lists whose bodies nobody reads take them all.
@@ -106,7 +111,9 @@ async fn default_objects_come_back_as_they_were() {
     for path in [format!("{LEVELS}/catch-all"), format!("{SCHEMAS}/catch-all"), format!("{SCHEMAS}/service-accounts")] {
         let uid = admin.get(&path).await.expect(200)["metadata"]["uid"].clone();
         admin.delete(&path).await.expect(200);
-        cluster.eventually(|| admin.get(&path), |reply| reply.status == 200 && reply.json()["metadata"]["uid"] != uid).await;
+        cluster
+            .eventually(|| admin.get(&path), |reply| reply.status == 200 && reply.json()["metadata"]["uid"] != uid)
+            .await;
     }
     let shares = json!({"spec": {"limited": {"nominalConcurrencyShares": 77}}});
     let of = |value: &Value| value["spec"]["limited"]["nominalConcurrencyShares"].as_i64();
@@ -117,11 +124,15 @@ async fn default_objects_come_back_as_they_were() {
         cluster.eventually(|| admin.get(&path), |reply| of(&reply.json()) == Some(back)).await;
     }
     let path = format!("{LEVELS}/workload-low");
-    let own = json!({"metadata": {"annotations": {"apf.kubernetes.io/autoupdate-spec": "false"}}, "spec": shares["spec"]});
+    let own =
+        json!({"metadata": {"annotations": {"apf.kubernetes.io/autoupdate-spec": "false"}}, "spec": shares["spec"]});
     let changed = admin.patch(&path, "merge", &own).await.expect(200);
     // The round that sees another change has seen this one.
     let catch_all = format!("{LEVELS}/catch-all");
     admin.patch(&catch_all, "merge", &shares).await.expect(200);
     cluster.eventually(|| admin.get(&catch_all), |reply| of(&reply.json()) == Some(5)).await;
-    assert_eq!(admin.get(&path).await.expect(200)["metadata"]["resourceVersion"], changed["metadata"]["resourceVersion"]);
+    assert_eq!(
+        admin.get(&path).await.expect(200)["metadata"]["resourceVersion"],
+        changed["metadata"]["resourceVersion"]
+    );
 }
