@@ -162,7 +162,7 @@ impl Documents {
     fn whole(&self, server: &Server) -> Arc<Whole> {
         let kinds: &Kinds = &server.kinds;
         let mut kept = self.0.lock();
-        let stamp = (kinds.stamp(), server.aggregator.stamp());
+        let stamp = (kinds.stamp(), server.aggregator.stamp(&server.store));
         if let Some(whole) = kept.as_ref().filter(|whole| whole.stamp == stamp) {
             return Arc::clone(whole);
         }

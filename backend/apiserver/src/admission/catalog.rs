@@ -32,6 +32,12 @@ impl<T> Catalog<T> {
         Self { resource, compile, state: ArcSwapOption::const_empty() }
     }
 
+    /// A number that changes when any of the objects does.
+    pub fn stamp(&self, store: &Store) -> u64 {
+        let items = self.current(store);
+        items.iter().fold(items.len() as u64, |stamp, item| stamp.wrapping_mul(31).wrapping_add(item.revision))
+    }
+
     pub fn current(&self, store: &Store) -> Arc<Vec<Item<T>>> {
         let view = store.view(self.resource);
         let state = self.state.load();

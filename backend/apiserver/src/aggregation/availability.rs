@@ -76,7 +76,6 @@ async fn round(api: &ApiServer) -> bool {
     for name in gone {
         aggregator.links.lock().remove(&name);
         aggregator.set_offer(&name, None);
-        aggregator.touch();
     }
     let checks = remotes.into_iter().map(|remote| async move {
         let finding = check(api, &remote).await;
@@ -191,7 +190,6 @@ pub async fn available(api: &ApiServer, stored: &Value, is: bool, reason: &str, 
     let object = json!({"apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
         "metadata": {"name": name, "uid": stored["metadata"]["uid"]}, "status": {"conditions": [condition]}});
     let path = format!("{COLLECTION}/{name}/status?fieldManager={MANAGER}&force=true");
-    api.0.aggregator.touch();
     match apply(api, &path, &object).await {
         // It went away, or came back as another one.
         Err(status) if matches!(status.code, 404 | 409) => Ok(()),

@@ -110,7 +110,7 @@ impl Aggregator {
         Ok(client)
     }
 
-    /// All remote group versions with what they offer, and a number that changes when any of it does.
+    /// All remote group versions with what they offer.
     pub fn listed(&self, store: &Store) -> Vec<Listed> {
         let offers = self.offers.read();
         let listed = |remote: Remote| Listed { offer: offers.get(&remote.name).cloned().unwrap_or_default(), remote };
@@ -118,8 +118,8 @@ impl Aggregator {
     }
 
     /// Changes when what is offered does, or an APIService.
-    pub fn stamp(&self) -> u64 {
-        self.stamp.load(Ordering::Acquire)
+    pub fn stamp(&self, store: &Store) -> u64 {
+        self.catalog.stamp(store).wrapping_mul(31).wrapping_add(self.stamp.load(Ordering::Acquire))
     }
 
     fn set_offer(&self, name: &str, offer: Option<Offer>) {
@@ -136,10 +136,6 @@ impl Aggregator {
             Some(offer) => offers.insert(name.to_owned(), offer),
             None => offers.remove(name),
         };
-        self.stamp.fetch_add(1, Ordering::AcqRel);
-    }
-
-    fn touch(&self) {
         self.stamp.fetch_add(1, Ordering::AcqRel);
     }
 }

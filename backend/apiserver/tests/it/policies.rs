@@ -208,12 +208,12 @@ async fn types_are_checked_behind_the_scenes() {
     };
     admin.create(&policies, &policy("right", "object.spec.replicas > 1", "'more'")).await;
     admin.create(&policies, &policy("wrong", "object.spec.replicas > '1'", "'got ' + object.spec.replicas")).await;
-    let checked = |name: &str| format!("{policies}/{name}");
+    let (right, wrong) = (format!("{policies}/right"), format!("{policies}/wrong"));
     let done = |reply: &crate::support::Reply| reply.json()["status"]["typeChecking"].is_object();
-    let right = cluster.eventually(|| admin.get(&checked("right")), done).await.json();
+    let right = cluster.eventually(|| admin.get(&right), done).await.json();
     assert_eq!(right["status"]["typeChecking"]["expressionWarnings"].as_array().map_or(0, Vec::len), 0, "{right}");
     assert_eq!(right["status"]["observedGeneration"], 1);
-    let wrong = cluster.eventually(|| admin.get(&checked("wrong")), done).await.json();
+    let wrong = cluster.eventually(|| admin.get(&wrong), done).await.json();
     let warnings = wrong["status"]["typeChecking"]["expressionWarnings"].as_array().unwrap();
     let said: Vec<(&str, bool)> = warnings
         .iter()
