@@ -85,7 +85,7 @@ pub async fn answer(scheme: &str, ip: &str, port: &str, mut request: Request<Inc
     let failed =
         |error: hyper::Error| Refusal(StatusCode::BAD_GATEWAY, format!("error trying to reach service: {error}"));
     let mut sender = if scheme == "https" {
-        handshake(encrypt(address, stream).await?).await.map_err(failed)?
+        handshake(encrypt(address.ip(), stream).await?).await.map_err(failed)?
     } else {
         handshake(stream).await.map_err(failed)?
     };
