@@ -107,7 +107,7 @@ where
             }
             Err(error) => {
                 let path = &follower.source.path;
-                if error.is_not_found() {
+                if matches!(&error, Error::Api(kube::Error::Api(status)) if status.code == 404) {
                     // A custom resource whose definition has gone: whoever follows it will hear of that.
                     tracing::debug!(path, "what is watched is not served");
                 } else {
