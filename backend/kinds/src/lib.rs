@@ -11,7 +11,6 @@ mod builtin;
 mod checks;
 mod columns;
 mod custom;
-pub mod expressions;
 mod human;
 mod jsonpath;
 mod kind;
