@@ -279,8 +279,7 @@ impl Builder<'_> {
             return waiting(&hold.waiting.reason, &hold.waiting.message);
         }
         let init = self.spec.init_containers.as_ref().is_some_and(|all| !all.is_empty());
-        let is_init = self.spec.init_containers.iter().flatten().any(|container| container.name == name);
-        waiting(if init && !is_init { "PodInitializing" } else { "ContainerCreating" }, "")
+        waiting(if init { "PodInitializing" } else { "ContainerCreating" }, "")
     }
 
     fn phase(

@@ -79,6 +79,19 @@ impl TestCluster {
         timeout(PATIENCE, ready).await.expect("the server becomes ready");
     }
 
+    /// Waits until the server has written what it writes by itself after its start (statuses of flow schemas, say), for
+    /// tests that count revisions.
+    pub async fn settled(&self) {
+        let quiet = async {
+            let mut last = 0;
+            while last != self.store.revision() {
+                last = self.store.revision();
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        timeout(PATIENCE, quiet).await.expect("the server comes to rest");
+    }
+
     /// Somebody who may do everything.
     pub fn admin(&self) -> Caller {
         self.user("admin", &[groups::MASTERS, groups::AUTHENTICATED])

@@ -38,6 +38,7 @@ async fn from_now_from_then_and_with_state() {
 #[tokio::test]
 async fn from_a_revision_to_come() {
     let cluster = TestCluster::start().await;
+    cluster.settled().await;
     let admin = cluster.admin();
     let now = revision(&admin.create(MAPS, &config_map("a", &json!({}))).await);
     let mut watch = admin.watch(&format!("{MAPS}?watch=1&resourceVersion={}", now + 1)).await;
@@ -85,6 +86,7 @@ async fn coming_into_sight_and_out_of_it() {
 #[tokio::test]
 async fn streaming_lists_end_with_a_bookmark() {
     let cluster = TestCluster::start().await;
+    cluster.settled().await;
     let admin = cluster.admin();
     admin.create(MAPS, &config_map("a", &json!({}))).await;
     let query =
