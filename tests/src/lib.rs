@@ -196,7 +196,8 @@ impl Namespace<'_> {
         self.cluster.try_kubectl(&format!("-n {} {line}", self.name))
     }
     pub fn apply(&self, yaml: &str) -> String {
-        self.cluster.kubectl_stdin(&format!("-n {} apply -f -", self.name), yaml)
+        // The mark of a document keeps kubectl from taking YAML that begins with a brace for JSON.
+        self.cluster.kubectl_stdin(&format!("-n {} apply -f -", self.name), &format!("---\n{yaml}"))
     }
     pub fn json(&self, line: &str) -> Value {
         self.cluster.json(&format!("-n {} {line}", self.name))
