@@ -72,6 +72,13 @@ impl Event {
         Ok(Self { kind, object: object.into(), previous, revision, line })
     }
 
+    /// The values of a selectable field before and after the change: none after a deletion, one if it has not changed.
+    pub fn fields(&self, field: &str) -> impl Iterator<Item = &str> {
+        let after = if self.kind == EventKind::Deleted { None } else { self.object.field(field) };
+        let before = self.previous.as_ref().and_then(|previous| previous.field(field));
+        before.filter(|before| Some(*before) != after).into_iter().chain(after)
+    }
+
     /// `{"type":"ADDED","object":{…}}` and a newline; encoded once, shared by all watchers.
     pub fn json_line(&self) -> Bytes {
         self.line.clone()

@@ -23,6 +23,9 @@ use crate::server::{ApiServer, Peer};
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// Chunks of a body under way from actix's thread.
 const CHUNKS: usize = 4;
+/// How much of a body that nobody wants is taken, and for how long.
+const DRAINED: usize = 16 * 1024 * 1024;
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// Bodies up to this length are read before the request is handed on: most are, and have arrived with their head, so
 /// that a task and a channel for each would be in vain.
 const SMALL: u64 = 64 * 1024;
@@ -96,12 +99,32 @@ fn incoming(mut payload: Payload) -> Body {
                 Err(_) => Err("the body did not arrive in time".into()),
             };
             let ended = chunk.is_err();
-            if send.send(chunk).await.is_err() || ended {
+            if send.send(chunk).await.is_err() {
+                // A request that was answered before all of it was read, for example because it is too large.
+                return drain(payload).await;
+            }
+            if ended {
                 return;
             }
         }
     });
     body::stream(tokio_stream::wrappers::ReceiverStream::new(receive))
+}
+
+/// Takes what a client still sends, within limits: a stream that is dropped before its answer is out would be reset, and
+/// the client would see that instead of the answer.
+async fn drain(mut payload: Payload) {
+    let mut left = DRAINED;
+    let all = async {
+        while let Some(Ok(chunk)) = payload.next().await {
+            left = left.saturating_sub(chunk.len());
+            if left == 0 {
+                return;
+            }
+        }
+    };
+    // Out of time or not: there is nobody left to tell.
+    let _ = timeout(DRAIN_PATIENCE, all).await;
 }
 
 fn outgoing(response: Response<Body>) -> ActixResponse<Answer> {

@@ -26,10 +26,7 @@ impl Scope {
             Scope::Namespace(namespace) => *namespace == key.namespace,
             Scope::Name(name) => *name == key.name,
             Scope::Object(namespace, name) => *namespace == key.namespace && *name == key.name,
-            Scope::Field(field, value) => {
-                event.object.field(field) == Some(value)
-                    || event.previous.as_ref().is_some_and(|previous| previous.field(field) == Some(value))
-            }
+            Scope::Field(field, value) => event.fields(field).any(|found| found == &**value),
         }
     }
 }

@@ -244,11 +244,8 @@ impl State {
             Scope::Name(name.clone()),
             Scope::Object(namespace.clone(), name.clone()),
         ];
-        let before = event.previous.as_ref();
         for (field, _) in &self.fields {
-            let new = event.object.field(field);
-            let old = before.and_then(|previous| previous.field(field)).filter(|old| Some(*old) != new);
-            all.extend(new.into_iter().chain(old).map(|value| Scope::Field(field.clone(), value.into())));
+            all.extend(event.fields(field).map(|value| Scope::Field(field.clone(), value.into())));
         }
         all.retain(|scope| self.lanes.contains_key(scope));
         all
