@@ -13,6 +13,7 @@ use pilothouse_kinds::{Kind, Subresource};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::aggregation::{self, RemoteGroup};
 use crate::body;
 use crate::negotiate::{Media, Shape, Wanted, accepts};
 use crate::registry::Kinds;
@@ -104,6 +105,38 @@ impl GroupDocuments {
     }
 }
 
+impl GroupDocuments {
+    fn empty(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            stamp: 0,
+            group: json!({"name": name, "versions": []}),
+            versions: Vec::new(),
+            aggregated: json!({"metadata": {"name": name, "creationTimestamp": null}, "versions": []}).to_string(),
+        }
+    }
+
+    /// With the versions that extension servers serve behind our own. What they serve in each, they say themselves.
+    fn with(&self, remote: &RemoteGroup) -> Self {
+        let mut group = self.group.clone();
+        let mut aggregated: Value = serde_json::from_str(&self.aggregated).unwrap_or_default();
+        let own = |version: &Value| self.versions.iter().any(|(known, _)| version["version"] == known.as_str());
+        for (to, from) in [(&mut group, &remote.versions), (&mut aggregated, &remote.aggregated)] {
+            if let Some(versions) = to["versions"].as_array_mut() {
+                versions.extend(from.iter().filter(|version| !own(version)).cloned());
+            }
+        }
+        group["preferredVersion"] = group["versions"][0].clone();
+        Self {
+            name: self.name.clone(),
+            stamp: 0,
+            group,
+            versions: self.versions.clone(),
+            aggregated: aggregated.to_string(),
+        }
+    }
+}
+
 /// An aggregated document and its `ETag`.
 #[derive(Clone)]
 struct Aggregated {
@@ -113,7 +146,8 @@ struct Aggregated {
 
 /// All of discovery, as long as nothing changes.
 struct Whole {
-    stamp: u64,
+    /// Of our own kinds, and of what extension servers serve.
+    stamp: (u64, u64),
     /// In the order they are listed.
     groups: Vec<Arc<GroupDocuments>>,
     /// Of `/api` and `/apis`, in both versions of the form.
@@ -125,20 +159,33 @@ struct Whole {
 pub struct Documents(Mutex<Option<Arc<Whole>>>);
 
 impl Documents {
-    fn whole(&self, kinds: &Kinds) -> Arc<Whole> {
+    fn whole(&self, server: &Server) -> Arc<Whole> {
+        let kinds: &Kinds = &server.kinds;
         let mut kept = self.0.lock();
-        let stamp = kinds.stamp();
+        let stamp = (kinds.stamp(), server.aggregator.stamp(&server.store));
         if let Some(whole) = kept.as_ref().filter(|whole| whole.stamp == stamp) {
             return Arc::clone(whole);
         }
         let before: HashMap<&str, &Arc<GroupDocuments>> =
             kept.iter().flat_map(|whole| &whole.groups).map(|group| (group.name.as_str(), group)).collect();
-        let known = |group: &Group| before.get(group.name.as_str()).filter(|known| known.stamp == group.stamp);
+        let mut remote = aggregation::groups(server.aggregator.listed(&server.store));
+        let is_remote = |name: &str, remote: &[RemoteGroup]| remote.iter().any(|group| group.name == name);
+        // What others add to is made anew each time: there are few of them.
+        let known = |group: &Group| {
+            let known = before.get(group.name.as_str()).filter(|known| known.stamp == group.stamp);
+            known.filter(|_| !is_remote(&group.name, &remote))
+        };
         let mut groups: Vec<Arc<GroupDocuments>> = kinds
             .groups()
             .iter()
             .map(|group| known(group).map_or_else(|| Arc::new(GroupDocuments::new(group)), |known| Arc::clone(known)))
             .collect();
+        for group in remote.drain(..) {
+            match groups.iter_mut().find(|known| known.name == group.name) {
+                Some(known) => *known = Arc::new(known.with(&group)),
+                None => groups.push(Arc::new(GroupDocuments::empty(&group.name).with(&group))),
+            }
+        }
         let place = |group: &str| GROUP_ORDER.iter().position(|known| *known == group).unwrap_or(GROUP_ORDER.len());
         groups.sort_by(|a, b| place(&a.name).cmp(&place(&b.name)).then_with(|| a.name.cmp(&b.name)));
         let whole = Arc::new(Whole { stamp, groups, aggregated: Default::default() });
@@ -307,7 +354,7 @@ pub fn answer(server: &Server, call: &Call) -> Option<Answer> {
     if !discovery || call.info.verb != "get" {
         return None;
     }
-    let whole = server.discovery.whole(&server.kinds);
+    let whole = server.discovery.whole(server);
     let resources = |group: &str, version: &str| {
         let versions = &whole.group(group)?.versions;
         let (_, list) = versions.iter().find(|(own, _)| own == version)?;

@@ -8,6 +8,8 @@
 //! Invariants: nothing skips a stage, whichever door it came in by; every failure is a `Status`; nothing a client sends
 //! makes the process panic or hold more than a bounded amount of memory.
 
+mod admission;
+mod aggregation;
 mod body;
 pub mod bootstrap;
 mod compress;

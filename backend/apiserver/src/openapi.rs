@@ -7,6 +7,7 @@ use http::{HeaderValue, StatusCode};
 use parking_lot::Mutex;
 use pilothouse_kinds::Kind;
 use pilothouse_schema::openapi::{ApiResource, ApiSubresource, Definition, Document, OpenApi};
+use sha2::{Digest, Sha256};
 
 use crate::body;
 use crate::negotiate::accepts;
@@ -86,6 +87,22 @@ fn respond(call: &Call, document: Document, media: &'static str, immutable: bool
     Ok(response)
 }
 
+/// The index with the documents of extension servers, which they serve themselves.
+fn with_remote(server: &Server, index: Document) -> Document {
+    let listed = server.aggregator.listed(&server.store);
+    let remote: Vec<_> = listed.into_iter().filter_map(|l| Some((l.remote, l.offer.openapi?))).collect();
+    if remote.is_empty() {
+        return index;
+    }
+    let Ok(mut value) = serde_json::from_slice::<serde_json::Value>(&index.bytes) else { return index };
+    for (remote, entry) in remote {
+        value["paths"][format!("apis/{}/{}", remote.group, remote.version)] = entry;
+    }
+    let bytes: bytes::Bytes = value.to_string().into();
+    let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02X}")).collect();
+    Document { bytes, hash: hash.into() }
+}
+
 pub fn answer(server: &Server, call: &Call) -> Option<Answer> {
     let path = call.info.path.strip_prefix("/openapi/")?.trim_end_matches('/');
     let documents = server.openapi.of(&server.kinds);
@@ -94,7 +111,7 @@ pub fn answer(server: &Server, call: &Call) -> Option<Answer> {
             Some(respond(call, documents.v2_protobuf(), PROTOBUF, false))
         }
         "v2" => Some(respond(call, documents.v2_json(), "application/json", false)),
-        "v3" => Some(respond(call, documents.v3_index(), "application/json", false)),
+        "v3" => Some(respond(call, with_remote(server, documents.v3_index()), "application/json", false)),
         path => {
             let document = documents.v3_document(path.strip_prefix("v3/")?)?;
             // A document asked for by its hash never changes under that name.

@@ -25,6 +25,8 @@ use pilothouse_tunnel::Tunnels;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
+use crate::admission::Dynamic;
+use crate::aggregation::{self, Aggregator};
 use crate::body::{self, Body};
 use crate::fairness::Fairness;
 use crate::metrics::{LongRunning, Metrics};
@@ -75,6 +77,10 @@ pub struct Server {
     pub authenticator: Authenticator,
     pub authorizer: Arc<Authorizer>,
     pub admission: Admission,
+    pub dynamic: Dynamic,
+    pub aggregator: Arc<Aggregator>,
+    /// The authority of client certificates, PEM.
+    pub client_ca: String,
     pub sessions: Arc<Sessions>,
     pub tokens: Arc<ServiceAccountTokens>,
     pub tunnels: Tunnels,
@@ -327,13 +333,16 @@ async fn dispatch(
             Some(answer) => answer,
             None => match discovery::answer(server, call).or_else(|| openapi::answer(server, call)) {
                 Some(answer) => answer,
-                None => Err(Status::unknown_path()),
+                None => aggregation::answer(server, call, body, upgrade)
+                    .await
+                    .unwrap_or_else(|_| Err(Status::unknown_path())),
             },
         };
     }
     let info = &call.info;
     let Some(kind) = custom::find(server, &info.group, &info.version, &info.resource).await else {
-        return Err(Status::unknown_path());
+        let answer = aggregation::answer(server, call, body, upgrade).await;
+        return answer.unwrap_or_else(|_| Err(Status::unknown_path()));
     };
     if kind.is_custom() {
         // A Scale is a built-in kind, whatever it scales.

@@ -16,6 +16,8 @@ use pilothouse_storage::{Indexer, Store};
 use pilothouse_tunnel::Tunnels;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Dynamic;
+use crate::aggregation::{Aggregator, FrontProxy};
 use crate::bootstrap::{Error, Secrets};
 use crate::fairness::{self, Fairness};
 use crate::metrics::Metrics;
@@ -68,17 +70,23 @@ impl ApiServer {
         let kinds = Kinds::default();
         let metrics = Metrics::default();
         metrics.register(|registry| store.register_metrics(registry));
+        let front_proxy = FrontProxy::new(secrets.front_proxy.certificate_pem(), secrets.front_proxy.key_pem())?;
+        let front_proxy = Arc::new(front_proxy);
+        let webhooks = webhook::Client::new(store.clone(), tunnels.clone());
         let fairness = Arc::new(Fairness::default());
         metrics.register(|registry| fairness.register(registry));
         fairness::start(&store, &fairness, &shutdown);
         let api = Self(Arc::new(Server {
             authenticator: Authenticator::new(Arc::clone(&reader), Arc::clone(&tokens), Arc::clone(&sessions)),
             admission: Admission::new(Arc::clone(&reader), Arc::clone(&authorizer)),
+            dynamic: Dynamic::default(),
+            client_ca: secrets.ca.certificate_pem().to_owned(),
+            aggregator: Arc::new(Aggregator::new(front_proxy, webhooks.dialer().clone())),
             discovery: discovery::Documents::default(),
             openapi: openapi::Documents::default(),
             fairness,
             ready: AtomicBool::new(false),
-            webhooks: webhook::Client::new(store.clone(), tunnels.clone()),
+            webhooks,
             store,
             kinds,
             cleaning: custom::Cleaning::default(),

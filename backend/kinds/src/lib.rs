@@ -11,6 +11,7 @@ mod builtin;
 mod checks;
 mod columns;
 mod custom;
+pub mod expressions;
 mod human;
 mod jsonpath;
 mod kind;

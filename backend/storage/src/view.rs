@@ -70,6 +70,12 @@ impl View {
         self.objects.get(&At(namespace, name))
     }
 
+    /// Whether both show the same objects in the same versions: certain when true, and true when nothing was written in
+    /// between.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.objects.ptr_eq(&other.objects)
+    }
+
     /// How many objects there are in all namespaces.
     pub fn len(&self) -> usize {
         self.objects.len()

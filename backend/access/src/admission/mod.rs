@@ -1,6 +1,6 @@
 //! May this object come in, and in what form? An ordered table of plugins, in two passes as upstream: first every
-//! `admit` (may change the object), then every `validate` (may only refuse). The caller validates the kind between
-//! the two: [`Admission::admit`], validation, [`Admission::validate`].
+//! `admit` (may change the object), then every `validate` (may only refuse), the quota last. The caller validates the
+//! kind between the two: [`Admission::admit`], validation, [`Admission::validate`], [`Admission::charge`].
 //!
 //! Invariants:
 //! - `validate` cannot change the object: it gets it shared.
@@ -172,8 +172,10 @@ pub const ALL: &[Plugin] = &[
     role_escalation::PLUGIN,
     user_groups::PLUGIN,
     user_password::PLUGIN,
-    resource_quota::PLUGIN,
 ];
+
+/// What comes after everything else that may refuse, users' own admission included: what is refused is not charged.
+const LAST: &[Plugin] = &[resource_quota::PLUGIN];
 
 /// The table with what it reads. Share it in an `Arc`.
 pub struct Admission {
@@ -197,11 +199,20 @@ impl Admission {
         ALL.iter().filter_map(|plugin| plugin.admit).try_for_each(|admit| admit(&context, request))
     }
 
-    /// The validating pass, to be run on the object as it will be stored.
+    /// The validating pass but for the quota, to be run on the object as it will be stored.
     pub fn validate(&self, request: &mut Request) -> Result<(), Status> {
+        self.validate_with(ALL, request)
+    }
+
+    /// The end of the validating pass: the quota.
+    pub fn charge(&self, request: &mut Request) -> Result<(), Status> {
+        self.validate_with(LAST, request)
+    }
+
+    fn validate_with(&self, plugins: &[Plugin], request: &mut Request) -> Result<(), Status> {
         let context = self.context();
         let mut notes = Notes::default();
-        let result = ALL
+        let result = plugins
             .iter()
             .filter_map(|plugin| plugin.validate)
             .try_for_each(|validate| validate(&context, request, &mut notes));
@@ -210,10 +221,12 @@ impl Admission {
         result
     }
 
-    /// Both passes, for deletes and connects, where nothing lies between them.
+    /// All of it.
+    #[cfg(test)]
     pub fn run(&self, request: &mut Request) -> Result<(), Status> {
         self.admit(request)?;
-        self.validate(request)
+        self.validate(request)?;
+        self.charge(request)
     }
 
     /// To be awaited before [`admit`](Self::admit): a pod that comes right after its namespace may be faster than the

@@ -3,6 +3,7 @@
 //! Invariants: everything here may run on any number of backends, any number of times; what users changed stays
 //! changed (roles and bindings are completed, as upstream's are); all objects go the way of every request.
 
+mod extensions;
 mod flow;
 mod kubernetes;
 mod objects;
@@ -15,10 +16,12 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+pub(crate) use objects::{absent_is_fine, accept_race, apply, send};
 pub use objects::{apiserver, send};
 pub use secrets::{Error, INTERNAL, Secrets, secrets};
 
 use crate::server::ApiServer;
+use crate::{admission, aggregation};
 
 /// How often the own address is confirmed.
 const RENEW: Duration = Duration::from_secs(10);
@@ -47,6 +50,8 @@ impl ApiServer {
         self.0.ready.store(true, Ordering::Release);
         info!("the API is ready");
         tokio::spawn(flow::keep(self.clone(), shutdown.clone()));
+        tokio::spawn(aggregation::run(self.clone(), shutdown.clone()));
+        tokio::spawn(admission::keep_types(self.clone(), shutdown.clone()));
         loop {
             tokio::select! {
                 () = tokio::time::sleep(RENEW) => {}
@@ -63,6 +68,7 @@ impl ApiServer {
 
     async fn first_round(&self) -> Result<(), pilothouse_api::Status> {
         objects::write(self).await?;
+        extensions::write(self).await?;
         kubernetes::reconcile(self).await
     }
 }

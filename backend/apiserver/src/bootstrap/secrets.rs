@@ -28,9 +28,11 @@ pub enum Error {
     Damaged(String, &'static str),
 }
 
-/// Certificate authority, token keys, session key.
+/// Certificate authorities, token keys, session key.
 pub struct Secrets {
     pub ca: Ca,
+    /// Of the aggregation layer: extension servers trust it for the headers that say who asks.
+    pub front_proxy: Ca,
     /// PEM; signs service account tokens.
     pub token_key: String,
     pub session_key: [u8; 32],
@@ -52,6 +54,11 @@ async fn read(store: &Store) -> Result<Secrets, Error> {
         Ok(json!({"certificate": ca.certificate_pem(), "key": ca.key_pem()}))
     })
     .await?;
+    let front_proxy = row(store, "front-proxy-ca", || {
+        let ca = Ca::create("front-proxy-ca", Timestamp::now())?;
+        Ok(json!({"certificate": ca.certificate_pem(), "key": ca.key_pem()}))
+    })
+    .await?;
     let token = row(store, "service-account-key", || Ok(json!({"key": Keys::generate_pem()?}))).await?;
     let session = row(store, "session-key", || {
         let key: [u8; 32] = rand::random();
@@ -65,6 +72,10 @@ async fn read(store: &Store) -> Result<Secrets, Error> {
     let session_key = session_key.and_then(|bytes| bytes.try_into().ok());
     Ok(Secrets {
         ca: Ca::load(&text(&ca, "ca", "certificate")?, &text(&ca, "ca", "key")?)?,
+        front_proxy: Ca::load(
+            &text(&front_proxy, "front-proxy-ca", "certificate")?,
+            &text(&front_proxy, "front-proxy-ca", "key")?,
+        )?,
         token_key: text(&token, "service-account-key", "key")?,
         session_key: session_key.ok_or_else(|| Error::Damaged("session-key".to_owned(), "key"))?,
     })

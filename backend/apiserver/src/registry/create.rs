@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use super::read::{key, subject};
 use super::{metadata, options, render, schema, services};
+use crate::admission;
 use crate::body::{self, Body};
 use crate::custom;
 use crate::error::from_store;
@@ -111,7 +112,8 @@ pub async fn store_new(
     request.dry_run = dry_run;
     request.object = Some(object);
     server.admission.settle(&request).await;
-    server.admission.admit(&mut request)?;
+    let sent = admission::options(call, AdmissionOperation::Create);
+    admission::admit(server, call, kind, &mut request, &sent).await?;
     let mut object = request.object.take().unwrap_or_default();
     call.warnings.extend(metadata::dedup_owners(&mut object, true));
     kind.default(&mut object);
@@ -182,9 +184,8 @@ async fn store_candidate(
     call.warnings.extend(kind.warnings(&object, None));
     request.name.clone_from(&name);
     request.object = Some(object);
-    let admitted = server.admission.validate(request);
-    call.warnings.append(&mut request.warnings);
-    admitted?;
+    let sent = admission::options(call, AdmissionOperation::Create);
+    admission::validate(server, call, kind, request, &sent).await?;
     let object = request.object.take().unwrap_or_default();
     store(server, call, kind, &name, object, companions, request.dry_run).await
 }

@@ -16,6 +16,7 @@ use super::create::{admission_request, durability, encoded, pretend};
 use super::list::Selection;
 use super::read::{key, newest, subject};
 use super::{metadata, options, render, services};
+use crate::admission;
 use crate::body::{self, Body, full};
 use crate::custom;
 use crate::error::from_store;
@@ -77,6 +78,28 @@ impl Options {
             resource_version: precondition("resourceVersion"),
             dry_run: in_body || options::dry_run(call)?,
         })
+    }
+}
+
+impl Options {
+    /// As reviews carry them.
+    fn as_sent(&self) -> Value {
+        let mut options = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
+        if let Some(seconds) = self.grace_period_seconds {
+            options["gracePeriodSeconds"] = json!(seconds);
+        }
+        if let Some(policy) = &self.propagation {
+            options["propagationPolicy"] = json!(policy);
+        }
+        for (field, value) in [("uid", &self.uid), ("resourceVersion", &self.resource_version)] {
+            if let Some(value) = value {
+                options["preconditions"][field] = json!(value);
+            }
+        }
+        if self.dry_run {
+            options["dryRun"] = json!(["All"]);
+        }
+        options
     }
 }
 
@@ -246,8 +269,11 @@ async fn delete_one(
         let mut request = admission_request(call, kind, AdmissionOperation::Delete, "", name);
         request.old = Some(Arc::new(render::value(kind, &stored)));
         request.dry_run = options.dry_run;
-        server.admission.run(&mut request)?;
-        call.warnings.append(&mut request.warnings);
+        // An eviction was admitted as what it is.
+        if call.info.subresource.is_empty() {
+            let sent = options.as_sent();
+            admission::run(server, call, kind, &mut request, &sent).await?;
+        }
         match attempt(server, call, kind, &stored, options).await {
             Err(StoreError::Conflict { .. }) if round < ATTEMPTS && options.resource_version.is_none() => {}
             Err(error) => return Err(from_store(error, subject(kind, name))),

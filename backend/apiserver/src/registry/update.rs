@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::create::{admission_request, durability, encoded, pretend, reset_fields, store_new};
 use super::read::{key, newest, subject};
 use super::{metadata, options, render, schema, services};
+use crate::admission;
 use crate::body::{self, Body};
 use crate::custom;
 use crate::error::from_store;
@@ -197,7 +198,8 @@ async fn write(
     request.dry_run = dry_run;
     request.old = Some(Arc::new(old.clone()));
     request.object = Some(new);
-    server.admission.admit(&mut request)?;
+    let sent = admission::options(call, AdmissionOperation::Update);
+    admission::admit(server, call, kind, &mut request, &sent).await?;
     let mut new = request.object.take().unwrap_or_default();
     call.warnings.extend(metadata::dedup_owners(&mut new, true));
     kind.default(&mut new);
@@ -219,9 +221,7 @@ async fn write(
         call.warnings.extend(kind.warnings(&new, Some(old)));
     }
     request.object = Some(new);
-    let admitted = server.admission.validate(&mut request);
-    call.warnings.append(&mut request.warnings);
-    admitted?;
+    admission::validate(server, call, kind, &mut request, &sent).await?;
     let new = request.object.take().unwrap_or_default();
     // A write that changes nothing is none: no revision, no event. One that only moves the object to the version that
     // is stored now is one.

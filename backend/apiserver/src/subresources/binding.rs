@@ -7,10 +7,14 @@ use pilothouse_api::Status;
 use pilothouse_kinds::Kind;
 use serde_json::{Value, json};
 
+use crate::admission;
 use crate::body::{Body, full};
 use crate::registry::update::{Ownership, replace};
 use crate::registry::{metadata, read};
 use crate::server::{Answer, Call, Server, with_status};
+
+/// Labels that a binding hands to its pod.
+const TOPOLOGY: &str = "topology.kubernetes.io/";
 
 fn conflict(name: &str, why: &str) -> Status {
     Status::conflict("", "pods/binding", name, why)
@@ -23,6 +27,7 @@ pub async fn bind(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body:
         (name, own) if own.is_empty() || own == name => name.to_owned(),
         _ => return Err(Status::bad_request("name in URL does not match name in Binding object")),
     };
+    let binding = admission::create(server, call, kind, "binding", &name, binding).await?;
     apply(server, call, kind, &name, &binding).await
 }
 
@@ -49,6 +54,7 @@ pub async fn apply(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, name
     }
     let uid = metadata::text(binding, "uid").to_owned();
     let annotations = binding["metadata"]["annotations"].clone();
+    let labels = binding["metadata"]["labels"].clone();
     read::newest(server, kind, &call.info.namespace, name).await?;
     replace(server, call, kind, name, "binding", Ownership::Update, |old| {
         if metadata::is_deleting(old) {
@@ -69,6 +75,12 @@ pub async fn apply(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, name
         }
         for (key, value) in annotations.as_object().into_iter().flatten() {
             new["metadata"]["annotations"][key] = value.clone();
+        }
+        // Where the node is: what the pod says itself stays.
+        for (key, value) in labels.as_object().into_iter().flatten().filter(|(key, _)| key.starts_with(TOPOLOGY)) {
+            if new["metadata"]["labels"].get(key).is_none() {
+                new["metadata"]["labels"][key] = value.clone();
+            }
         }
         set_scheduled(&mut new);
         Ok(new)

@@ -8,6 +8,7 @@ use pilothouse_api::selector::LabelSelector;
 use pilothouse_kinds::Kind;
 use serde_json::{Value, json};
 
+use crate::admission;
 use crate::body::Body;
 use crate::registry::delete::{self, eviction_options};
 use crate::registry::update::{Ownership, replace};
@@ -61,6 +62,7 @@ pub async fn evict(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body
     if !own.is_empty() && own != name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    let eviction = admission::create(server, call, kind, "eviction", &name, eviction).await?;
     let options = eviction_options(&eviction, dry_run);
     let pod = render::value(kind, &*read::newest(server, kind, &namespace, &name).await?);
     if is_finished(&pod) || metadata::is_deleting(&pod) {

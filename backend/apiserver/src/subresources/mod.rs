@@ -5,7 +5,7 @@ mod eviction;
 mod isolate;
 mod links;
 mod reviews;
-mod scale;
+pub mod scale;
 mod streams;
 mod token;
 mod websocket;

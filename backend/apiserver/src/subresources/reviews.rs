@@ -10,6 +10,7 @@ use pilothouse_api::Status;
 use pilothouse_kinds::Kind;
 use serde_json::{Value, json};
 
+use crate::admission;
 use crate::body::Body;
 use crate::server::{Answer, Call, Server};
 
@@ -78,7 +79,9 @@ fn subject(spec: &Value) -> Result<UserInfo, Status> {
 
 /// Answers a create of one of the review kinds; none for every other kind.
 pub async fn answer(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
-    let mut review = super::decoded(call, body, &kind.group, &kind.version, &kind.kind).await?;
+    let review = super::decoded(call, body, &kind.group, &kind.version, &kind.kind).await?;
+    let name = review["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+    let mut review = admission::create(server, call, kind, "", &name, review).await?;
     let spec = review["spec"].clone();
     review["status"] = match &*kind.plural {
         "selfsubjectreviews" => json!({"userInfo": &*call.user}),
@@ -95,7 +98,6 @@ pub async fn answer(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
         }
         "bindings" => {
             let pods = server.kinds.get("", "v1", "pods").ok_or_else(Status::unknown_path)?;
-            let name = review["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             return super::binding::apply(server, call, &pods, &name, &review).await;
         }
         _ => return Err(Status::method_not_supported(&kind.group, &kind.plural, "create")),

@@ -22,12 +22,13 @@ fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
     path.split('.').fold(object, |value, part| &value[part])
 }
 
-fn set(object: &mut Value, path: &str, value: Value) {
+pub fn set(object: &mut Value, path: &str, value: Value) {
     let target = path.split('.').fold(object, |object, part| &mut object[part]);
     *target = value;
 }
 
-fn of(paths: &ScalePaths, object: &Value) -> Value {
+/// A workload as a Scale.
+pub fn of(paths: &ScalePaths, object: &Value) -> Value {
     let meta = &object["metadata"];
     let number = |path: &str| at(object, path).as_i64().unwrap_or(0);
     let mut status = json!({"replicas": number(&paths.status_replicas)});

@@ -11,9 +11,10 @@ use hyper_util::rt::TokioIo;
 use pilothouse_access::admission::Operation;
 use pilothouse_api::Status;
 use pilothouse_kinds::Kind;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{links, websocket};
+use crate::admission;
 use crate::body::{self, Body};
 use crate::door::UpgradeSlot;
 use crate::registry::{create, read, render};
@@ -146,9 +147,7 @@ async fn refused(response: Response<Body>) -> Status {
 pub async fn connect(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, upgrade: Option<UpgradeSlot>) -> Answer {
     let pod = pod(server, call, kind).await?;
     let what = call.info.subresource.clone();
-    let mut request = create::admission_request(call, kind, Operation::Connect, &what, &call.info.name);
-    request.old = Some(Arc::new(pod.clone()));
-    server.admission.run(&mut request)?;
+    admit(server, call, kind).await?;
     if upgrade.is_none() {
         return Err(Status::bad_request(format!(
             "Upgrade request required: {what} needs a connection that can be upgraded (SPDY/3.1 or WebSocket over HTTP/1.1)"
@@ -183,6 +182,43 @@ pub async fn connect(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, up
     }
     let request = request.body(body::empty()).map_err(Status::internal)?;
     to_node(server, &node(&pod)?, request, upgrade).await
+}
+
+/// The options of a connection as an object: what admission is asked about.
+fn options(call: &Call, kind: &Kind) -> Value {
+    let Some(sub) = kind.subresource(&call.info.subresource) else { return Value::Null };
+    let mut object = json!({"kind": sub.kind, "apiVersion": "v1"});
+    match call.info.subresource.as_str() {
+        "exec" | "attach" => {
+            for flag in ["stdin", "stdout", "stderr", "tty"].into_iter().filter(|flag| call.query.flag(flag)) {
+                object[flag] = json!(true);
+            }
+            if let Some(container) = call.query.get("container") {
+                object["container"] = json!(container);
+            }
+            let command: Vec<&str> = call.query.all("command").collect();
+            if !command.is_empty() {
+                object["command"] = json!(command);
+            }
+        }
+        "portforward" => {
+            let ports: Vec<u64> = call.query.all("ports").filter_map(|port| port.parse().ok()).collect();
+            if !ports.is_empty() {
+                object["ports"] = json!(ports);
+            }
+        }
+        _ if !call.info.rest.is_empty() => object["path"] = json!(call.info.rest),
+        _ => {}
+    }
+    object
+}
+
+/// Asks admission about a connection.
+async fn admit(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>) -> Result<(), Status> {
+    let (what, name) = (call.info.subresource.clone(), call.info.name.clone());
+    let mut request = create::admission_request(call, kind, Operation::Connect, &what, &name);
+    request.object = Some(options(call, kind));
+    admission::run(server, call, kind, &mut request, &Value::Null).await
 }
 
 /// Copies the headers that may travel on.
@@ -253,6 +289,7 @@ pub async fn proxy(
         response.headers_mut().insert(http::header::LOCATION, location);
         return Ok(response);
     }
+    admit(server, call, kind).await?;
     let (node, inner) = match resource.as_str() {
         "nodes" => {
             let name = call.info.name.split(':').next().unwrap_or_default().to_owned();

@@ -6,6 +6,7 @@ use http::StatusCode;
 use jiff::Timestamp;
 use pilothouse_api::Status;
 
+use crate::admission;
 use crate::body::{Body, full};
 use crate::error::Subject;
 use crate::registry::read::wait_for_version;
@@ -20,6 +21,8 @@ pub async fn request(server: &Arc<Server>, call: &mut Call, body: Body) -> Answe
     if node.is_some() && request["spec"]["boundObjectRef"].is_null() {
         return Err(Status::forbidden("", "serviceaccounts", &name, "nodes may only request tokens bound to a pod"));
     }
+    let accounts = server.kinds.get("", "v1", "serviceaccounts").ok_or_else(Status::unknown_path)?;
+    let request = admission::create(server, call, &accounts, "token", &name, request).await?;
     let answer = server.tokens.request(&*server.reader, &namespace, &name, request, Timestamp::now())?;
     Ok(with_status(StatusCode::CREATED, "application/json", full(answer.to_string())))
 }

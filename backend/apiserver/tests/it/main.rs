@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod access;
+mod aggregation;
 mod applying;
 mod bad_input;
 mod crud;
@@ -11,11 +12,14 @@ mod deleting;
 mod discovery;
 mod fairness;
 mod hook;
+mod hooks;
 mod listing;
 mod outage;
 mod patching;
+mod policies;
 mod services;
 mod subresources;
 mod support;
 mod warnings;
 mod watching;
+mod webhooks;

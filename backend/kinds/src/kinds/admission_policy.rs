@@ -1,15 +1,16 @@
-//! ValidatingAdmissionPolicy, MutatingAdmissionPolicy and their bindings. Their expressions are compiled where they
-//! are evaluated.
+//! ValidatingAdmissionPolicy, MutatingAdmissionPolicy and their bindings.
 //! Source: <https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/>
 
 use jiff::Timestamp;
 use pilothouse_api::field::{Error, ErrorList, Path};
+use pilothouse_cel::Type;
 use serde_json::{Value, json};
 
 use super::webhook;
 use crate::{
     checks::{label_selector, one_of_if_set, required},
     columns::{AGE, Column, NAME, age, name},
+    expressions::{Names, Wanted},
     strategy::{Generation, StatusMeta, Strategy},
     value::{Look, MapExt, dig, members, object},
 };
@@ -126,7 +127,11 @@ fn policy(policy: &Value, list: &str, errors: &mut ErrorList) {
     } else {
         errors.push(Error::required(at, ""));
     }
-    webhook::match_conditions(spec.list("matchConditions"), &path.child("matchConditions"), errors);
+    let params = spec.has("paramKind");
+    let of_conditions = Names { params, authorizer: true, ..Names::default() };
+    webhook::match_conditions(spec.list("matchConditions"), &of_conditions, &path.child("matchConditions"), errors);
+    let names = variables(spec, &of_conditions, &path, errors);
+    expressions(spec, list, &names, &path, errors);
     let audits = spec.list("auditAnnotations");
     if spec.list(list).is_empty() && (list == "mutations" || audits.is_empty()) {
         let detail = if list == "mutations" {
@@ -157,15 +162,51 @@ fn policy(policy: &Value, list: &str, errors: &mut ErrorList) {
             }
         }
     }
-    let mut seen = Vec::new();
+}
+
+/// The policy's variables, each of which may name those before it; gives what its other expressions may name.
+fn variables(spec: &Value, conditions: &Names, path: &Path, errors: &mut ErrorList) -> Names {
+    let mut names = Names { namespace_object: true, variables: Some(Vec::new()), ..conditions.clone() };
     for (index, variable) in spec.list("variables").iter().enumerate() {
         let (name, path) = (variable.text("name"), path.child("variables").index(index));
         required(variable, &path, "name", errors);
-        required(variable, &path, "expression", errors);
-        if seen.contains(&name) {
+        let known = names.variables.get_or_insert_default();
+        if known.iter().any(|(own, _)| own == name) {
             errors.push(Error::duplicate(path.child("name"), name));
         }
-        seen.push(name);
+        let mut of = None;
+        if required(variable, &path, "expression", errors) {
+            let source = variable.text("expression");
+            of = webhook::compiles(source, &names, Wanted::Anything, &path.child("expression"), errors);
+        }
+        names.variables.get_or_insert_default().push((name.to_owned(), of.unwrap_or(Type::Dyn)));
+    }
+    names
+}
+
+/// Everything else that is CEL in a policy.
+fn expressions(spec: &Value, list: &str, names: &Names, path: &Path, errors: &mut ErrorList) {
+    let quiet = Names { authorizer: false, ..names.clone() };
+    let check = |item: &Value, at: &str, names: &Names, wanted: Wanted, path: &Path, errors: &mut ErrorList| {
+        let source = item.text(at);
+        if !source.trim().is_empty() {
+            let path = at.split('.').fold(path.clone(), |path, step| path.child(step));
+            webhook::compiles(source, names, wanted, &path, errors);
+        }
+    };
+    for (index, item) in spec.list(list).iter().enumerate() {
+        let path = path.child(list).index(index);
+        if list == "validations" {
+            check(item, "expression", names, Wanted::Bool, &path, errors);
+            check(item, "messageExpression", &quiet, Wanted::Text, &path, errors);
+        } else {
+            check(item, "applyConfiguration.expression", names, Wanted::Configuration, &path, errors);
+            check(item, "jsonPatch.expression", names, Wanted::Patch, &path, errors);
+        }
+    }
+    for (index, item) in spec.list("auditAnnotations").iter().enumerate() {
+        let path = path.child("auditAnnotations").index(index);
+        check(item, "valueExpression", &quiet, Wanted::TextOrNull, &path, errors);
     }
 }
 

@@ -6,11 +6,13 @@ use pilothouse_api::{
     field::{Error, ErrorList, Path},
     names,
 };
+use pilothouse_cel::Type;
 use serde_json::{Map, Value, json};
 
 use crate::{
     checks::{label_selector, one_of_if_set, push_all, required},
     columns::{AGE, Column, NAME, age, name},
+    expressions::{Names, Wanted, expression},
     strategy::{Generation, Strategy},
     value::{Look, MapExt, items, members},
 };
@@ -93,11 +95,12 @@ fn webhook(webhook: &Value, path: &Path, errors: &mut ErrorList) {
         label_selector(webhook.at(key), &path.child(key), errors);
     }
     client_config(webhook.at("clientConfig"), &path.child("clientConfig"), errors);
-    match_conditions(webhook.list("matchConditions"), &path.child("matchConditions"), errors);
+    let conditions = webhook.list("matchConditions");
+    match_conditions(conditions, &Names::of_webhook(), &path.child("matchConditions"), errors);
 }
 
-/// Names of conditions; what they say is compiled where it is evaluated.
-pub(super) fn match_conditions(conditions: &[Value], path: &Path, errors: &mut ErrorList) {
+/// Names of conditions, and what they say.
+pub(super) fn match_conditions(conditions: &[Value], names: &Names, path: &Path, errors: &mut ErrorList) {
     if conditions.len() > MAX_CONDITIONS {
         errors.push(Error::too_many(path.clone(), conditions.len(), MAX_CONDITIONS));
     }
@@ -111,8 +114,28 @@ pub(super) fn match_conditions(conditions: &[Value], path: &Path, errors: &mut E
             }
             seen.push(name);
         }
-        if condition.text("expression").trim().is_empty() {
+        let source = condition.text("expression");
+        if source.trim().is_empty() {
             errors.push(Error::required(path.child("expression"), ""));
+        } else {
+            compiles(source, names, Wanted::Bool, &path.child("expression"), errors);
+        }
+    }
+}
+
+/// Checks an expression; gives its type.
+pub(super) fn compiles(
+    source: &str,
+    names: &Names,
+    wanted: Wanted,
+    path: &Path,
+    errors: &mut ErrorList,
+) -> Option<Type> {
+    match expression(source, names, wanted) {
+        Ok(program) => Some(program.result().clone()),
+        Err(why) => {
+            errors.push(Error::invalid(path.clone(), source, why));
+            None
         }
     }
 }

@@ -7,6 +7,7 @@
 mod apply;
 mod entries;
 mod merge;
+mod overlay;
 mod set;
 mod typed;
 
@@ -23,6 +24,7 @@ use set::{Set, stored};
 use typed::{Typed, compare};
 
 pub use apply::apply;
+pub use overlay::overlay;
 
 /// How a manager came to own fields. The order is that of `managedFields`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
