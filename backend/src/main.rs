@@ -78,8 +78,7 @@ fn default_filter(command: &Command) -> &'static str {
 }
 
 fn logs(format: LogFormat, command: &Command) {
-    let filter =
-        EnvFilter::try_from_env("PILOTHOUSE_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter(command)));
+    let filter = EnvFilter::try_from_env("PILOTHOUSE_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter(command)));
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Text => logs.with_ansi(false).init(),

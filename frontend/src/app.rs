@@ -126,7 +126,9 @@ impl App {
     /// Whether the user may do this; yes as long as it is not known.
     pub fn may(&self, namespace: &str, ask: &Ask) -> bool {
         let place = if namespace.is_empty() { ANY_NAMESPACE } else { namespace };
-        if let Some(known) = self.rules.with(|rules| rules.get(place).map(|rules| rules.as_ref().is_none_or(|rules| rules.allow(ask)))) {
+        if let Some(known) =
+            self.rules.with(|rules| rules.get(place).map(|rules| rules.as_ref().is_none_or(|rules| rules.allow(ask))))
+        {
             return known;
         }
         let (app, place) = (*self, place.to_owned());
@@ -165,7 +167,13 @@ pub async fn review(namespace: &str) -> Result<Rules, pilothouse_api::Status> {
         "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "spec": { "namespace": namespace },
     });
     let path = "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews";
-    let call = Call { method: Method::Post, path: path.into(), content_type: crate::api::call::JSON, body: body.to_string(), kubectl: String::new() };
+    let call = Call {
+        method: Method::Post,
+        path: path.into(),
+        content_type: crate::api::call::JSON,
+        body: body.to_string(),
+        kubectl: String::new(),
+    };
     let mut answer = http::send(&call).await?;
     serde_json::from_value(answer["status"].take()).map_err(pilothouse_api::Status::internal)
 }

@@ -87,7 +87,13 @@ pub fn on_key(mut action: impl FnMut(KeyboardEvent) + 'static) {
 pub fn on_link(mut follow: impl FnMut(&str) -> bool + 'static) {
     on_window("click", move |event| {
         let mouse: &MouseEvent = event.unchecked_ref();
-        if mouse.button() != 0 || mouse.ctrl_key() || mouse.meta_key() || mouse.shift_key() || mouse.alt_key() || event.default_prevented() {
+        if mouse.button() != 0
+            || mouse.ctrl_key()
+            || mouse.meta_key()
+            || mouse.shift_key()
+            || mouse.alt_key()
+            || event.default_prevented()
+        {
             return;
         }
         let target = event.target().and_then(|target| target.dyn_into::<web_sys::Element>().ok());
@@ -110,14 +116,17 @@ pub fn theme() -> String {
 pub fn set_theme(theme: &str) {
     remember("theme", theme);
     let Some(root) = document().and_then(|document| document.document_element()) else { return };
-    let _ = if theme.is_empty() { root.remove_attribute("data-theme") } else { root.set_attribute("data-theme", theme) };
+    let _ =
+        if theme.is_empty() { root.remove_attribute("data-theme") } else { root.set_attribute("data-theme", theme) };
 }
 
 pub fn is_dark() -> bool {
     match theme().as_str() {
         "dark" => true,
         "light" => false,
-        _ => window().and_then(|window| window.match_media("(prefers-color-scheme: dark)").ok().flatten()).is_some_and(|query| query.matches()),
+        _ => window()
+            .and_then(|window| window.match_media("(prefers-color-scheme: dark)").ok().flatten())
+            .is_some_and(|query| query.matches()),
     }
 }
 
@@ -141,7 +150,9 @@ pub fn is_typing() -> bool {
 }
 
 pub fn focus(id: &str) {
-    if let Some(element) = document().and_then(|document| document.get_element_by_id(id)).and_then(|e| e.dyn_into::<HtmlElement>().ok()) {
+    if let Some(element) =
+        document().and_then(|document| document.get_element_by_id(id)).and_then(|e| e.dyn_into::<HtmlElement>().ok())
+    {
         let _ = element.focus();
     }
 }
@@ -158,7 +169,9 @@ pub fn download(name: &str, text: &str) {
     let parts = js_sys::Array::of1(&JsValue::from_str(text));
     let Ok(blob) = web_sys::Blob::new_with_str_sequence(&parts) else { return };
     let Ok(url) = web_sys::Url::create_object_url_with_blob(&blob) else { return };
-    let link = document().and_then(|document| document.create_element("a").ok()).and_then(|e| e.dyn_into::<web_sys::HtmlAnchorElement>().ok());
+    let link = document()
+        .and_then(|document| document.create_element("a").ok())
+        .and_then(|e| e.dyn_into::<web_sys::HtmlAnchorElement>().ok());
     if let Some(link) = link {
         link.set_href(&url);
         link.set_download(name);

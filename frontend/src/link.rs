@@ -30,7 +30,9 @@ pub enum Connection {
     Connecting,
     Live,
     /// Since this time (milliseconds) the oldest shown data was not renewed.
-    Lost { since: f64 },
+    Lost {
+        since: f64,
+    },
 }
 
 fn now() -> f64 {
@@ -104,7 +106,9 @@ impl Links {
         self.links.with(|links| {
             let lost: Vec<u32> = links.iter().filter(|(_, link)| **link == Link::Waiting).map(|(id, _)| *id).collect();
             if !lost.is_empty() {
-                let since = self.heard.with_value(|heard| lost.iter().filter_map(|id| heard.get(id).copied()).fold(now(), f64::min));
+                let since = self
+                    .heard
+                    .with_value(|heard| lost.iter().filter_map(|id| heard.get(id).copied()).fold(now(), f64::min));
                 return Connection::Lost { since };
             }
             match () {

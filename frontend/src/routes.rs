@@ -25,7 +25,12 @@ impl Route {
     }
 
     pub fn object(resource: &str, namespace: &str, name: &str) -> Self {
-        Self::Object { resource: resource.to_owned(), namespace: namespace.to_owned(), name: name.to_owned(), tab: String::new() }
+        Self::Object {
+            resource: resource.to_owned(),
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            tab: String::new(),
+        }
     }
 
     #[must_use]
@@ -38,8 +43,13 @@ impl Route {
 
     pub fn parse(path: &str) -> Self {
         let unknown = || Self::Unknown(path.to_owned());
-        let Some(rest) = path.strip_prefix(BASE).or(Some("").filter(|_| path == "/" || path.is_empty())) else { return unknown() };
-        let Some(parts) = rest.split('/').filter(|part| !part.is_empty()).map(decode).collect::<Option<Vec<String>>>() else { return unknown() };
+        let Some(rest) = path.strip_prefix(BASE).or(Some("").filter(|_| path == "/" || path.is_empty())) else {
+            return unknown();
+        };
+        let Some(parts) = rest.split('/').filter(|part| !part.is_empty()).map(decode).collect::<Option<Vec<String>>>()
+        else {
+            return unknown();
+        };
         let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         match parts.as_slice() {
             [] => Self::Overview,
@@ -108,7 +118,12 @@ mod tests {
     #[test]
     fn every_route_reads_back() {
         let routes = [
-            Route::Overview, Route::Deploy, Route::Apply, Route::Access, Route::list("deployments.apps"), Route::object("pods", "default", "web-1"),
+            Route::Overview,
+            Route::Deploy,
+            Route::Apply,
+            Route::Access,
+            Route::list("deployments.apps"),
+            Route::object("pods", "default", "web-1"),
             Route::object("nodes", "", "node.example.com").with_tab("yaml"),
             Route::object("clusterroles.rbac.authorization.k8s.io", "", "system:controller:a b/ü"),
         ];

@@ -7,7 +7,8 @@ fn a_killed_process_loses_nothing() {
     let cluster = Cluster::get();
     let space = cluster.namespace("e2e-faults");
     space.kubectl("create deployment web --image=pilothouse.local/demo:1 --replicas=2");
-    let before: Vec<String> = space.wait_pods("app=web", 2).iter().map(|pod| pod["metadata"]["uid"].to_string()).collect();
+    let before: Vec<String> =
+        space.wait_pods("app=web", 2).iter().map(|pod| pod["metadata"]["uid"].to_string()).collect();
     for (index, process) in ["server", "postgres", "server"].into_iter().enumerate() {
         space.kubectl(&format!("create configmap kept-{index} --from-literal=k={index}"));
         cluster.kill9(process);
@@ -67,8 +68,13 @@ spec:
     assert!(cluster.on_node(&node, stop).status.success());
     let moved = eventually("three ready pods elsewhere", || {
         let pods = space.pods("app=web");
-        let ready: Vec<_> = pods.iter().filter(|pod| is_ready(pod) && pod["spec"]["nodeName"] != node.as_str()).collect();
-        if ready.len() == 3 { Ok(ready.iter().map(|pod| name(pod)).collect::<Vec<_>>()) } else { Err(format!("{}", ready.len())) }
+        let ready: Vec<_> =
+            pods.iter().filter(|pod| is_ready(pod) && pod["spec"]["nodeName"] != node.as_str()).collect();
+        if ready.len() == 3 {
+            Ok(ready.iter().map(|pod| name(pod)).collect::<Vec<_>>())
+        } else {
+            Err(format!("{}", ready.len()))
+        }
     });
     assert_eq!(moved.len(), 3);
     let go_on = "agent=$(cut -d' ' -f1 /run/agent.pid); kill -CONT $agent";

@@ -105,7 +105,9 @@ fn services_of_every_kind() {
     let port = |service: &str| space.json(&format!("get service {service}"))["spec"]["ports"][0]["nodePort"].clone();
     let (wide, near) = (port("wide"), port("near"));
 
-    for url in ["http://wide", "http://wide:81", "http://203.0.113.7", "http://elsewhere", "http://byhand", "http://sticky"] {
+    for url in
+        ["http://wide", "http://wide:81", "http://203.0.113.7", "http://elsewhere", "http://byhand", "http://sticky"]
+    {
         eventually(url, || fetch(&space, from, &format!("{url}/version")));
     }
     // One client stays with one pod, many requests reach every pod.

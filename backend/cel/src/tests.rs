@@ -211,45 +211,72 @@ fn typed(source: &str, expect: Expect) {
 fn types() {
     typed("self.replicas > 1", expect!["bool 4"]);
     typed("self.not__dash__so && self.__in__ == 1", expect!["bool 6"]);
-    typed("self.other == 1", expect![[r#"
+    typed(
+        "self.other == 1",
+        expect![[r#"
         ERROR: <input>:1:5: undefined field 'other'
          | self.other == 1
-         | ....^"#]]);
-    typed("self.replicas + 'a'", expect![[r#"
+         | ....^"#]],
+    );
+    typed(
+        "self.replicas + 'a'",
+        expect![[r#"
         ERROR: <input>:1:15: found no matching overload for '_+_' applied to '(int, string)'
          | self.replicas + 'a'
-         | ..............^"#]]);
-    typed("self.name.startsWith(1)", expect![[r#"
+         | ..............^"#]],
+    );
+    typed(
+        "self.name.startsWith(1)",
+        expect![[r#"
         ERROR: <input>:1:21: found no matching overload for 'startsWith' applied to 'string.(int)'
          | self.name.startsWith(1)
-         | ....................^"#]]);
-    typed("nobody == 1", expect![[r#"
+         | ....................^"#]],
+    );
+    typed(
+        "nobody == 1",
+        expect![[r#"
         ERROR: <input>:1:1: undeclared reference to 'nobody' (in container '')
          | nobody == 1
-         | ^"#]]);
+         | ^"#]],
+    );
     typed("self.names.all(n, n.startsWith('a'))", expect!["bool 33"]);
     typed("self.open.all(n, self.open.all(m, m != n))", expect!["bool 3112949415206191107"]);
     typed("self.names.map(n, n.size())", expect!["list(int) 88"]);
-    typed("self.name.nothing()", expect![[r#"
+    typed(
+        "self.name.nothing()",
+        expect![[r#"
         ERROR: <input>:1:18: undeclared reference to 'nothing' (in container '')
          | self.name.nothing()
-         | .................^"#]]);
-    typed("self.name.matches('[')", expect![[r#"
+         | .................^"#]],
+    );
+    typed(
+        "self.name.matches('[')",
+        expect![[r#"
         ERROR: <input>:1:19: invalid matches argument: error parsing regexp: unclosed character class: `[`
          | self.name.matches('[')
-         | ..................^"#]]);
-    typed("1 +", expect![[r#"
+         | ..................^"#]],
+    );
+    typed(
+        "1 +",
+        expect![[r#"
         ERROR: <input>:1:4: Syntax error: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}
          | 1 +
-         | ...^"#]]);
-    typed("self.replicas ? 1 : 2", expect![[r#"
+         | ...^"#]],
+    );
+    typed(
+        "self.replicas ? 1 : 2",
+        expect![[r#"
         ERROR: <input>:1:15: found no matching overload for '_?_:_' applied to '(int, int, int)'
          | self.replicas ? 1 : 2
-         | ..............^"#]]);
-    typed("self.names[0] == self.replicas", expect![[r#"
+         | ..............^"#]],
+    );
+    typed(
+        "self.names[0] == self.replicas",
+        expect![[r#"
         ERROR: <input>:1:15: found no matching overload for '_==_' applied to '(string, int)'
          | self.names[0] == self.replicas
-         | ..............^"#]]);
+         | ..............^"#]],
+    );
 }
 
 #[test]

@@ -79,7 +79,8 @@ fn parse(tables: &'static [&'static str]) -> Vec<Arc<Kind>> {
 fn served_fields(strategy: &Strategy, api_version: &str) -> Vec<Cow<'static, str>> {
     let versions = strategy.versions.as_ref().filter(|v| v.stored != api_version);
     let renamed = versions.map_or(&[][..], |v| v.fields);
-    let served = |field: &Field| renamed.iter().find(|(_, stored)| *stored == field.name).map_or(field.name, |(n, _)| *n);
+    let served =
+        |field: &Field| renamed.iter().find(|(_, stored)| *stored == field.name).map_or(field.name, |(n, _)| *n);
     strategy.fields.iter().map(served).filter(|name| !name.is_empty()).map(Cow::Borrowed).collect()
 }
 

@@ -13,7 +13,12 @@ fn main() -> Result<()> {
         bail!("usage: pilothouse-dashboard-build IN.wasm OUT_DIR");
     };
     let mut bindgen = Bindgen::new();
-    bindgen.input_path(input).out_name("pilothouse").typescript(false).remove_name_section(true).remove_producers_section(true);
+    bindgen
+        .input_path(input)
+        .out_name("pilothouse")
+        .typescript(false)
+        .remove_name_section(true)
+        .remove_producers_section(true);
     bindgen.web(true)?;
     bindgen.generate(output).with_context(|| format!("cannot bind {input} into {output}"))
 }

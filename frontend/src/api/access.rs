@@ -59,8 +59,10 @@ impl Rule {
     fn allows(&self, ask: &Ask) -> bool {
         let (resource, group) = ask.resource.split_once('.').unwrap_or((&ask.resource, ""));
         let any = |list: &[String], wanted: &str| list.iter().any(|entry| entry == "*" || entry == wanted);
-        let full = if ask.subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{}", ask.subresource) };
-        let all_of_sub = !ask.subresource.is_empty() && self.resources.iter().any(|entry| entry.strip_prefix("*/") == Some(ask.subresource));
+        let full =
+            if ask.subresource.is_empty() { resource.to_owned() } else { format!("{resource}/{}", ask.subresource) };
+        let all_of_sub = !ask.subresource.is_empty()
+            && self.resources.iter().any(|entry| entry.strip_prefix("*/") == Some(ask.subresource));
         any(&self.verbs, ask.verb)
             && any(&self.api_groups, group)
             && (any(&self.resources, &full) || all_of_sub)

@@ -60,14 +60,16 @@ impl Call {
     /// `text` is YAML or JSON.
     pub fn create_from(collection: &str, text: String) -> Self {
         let kubectl = format!("kubectl create -f - <<'EOF'\n{text}EOF");
-        Self::new(Method::Post, format!("{collection}?fieldManager={MANAGER}&fieldValidation=Strict"), YAML, text).kubectl(kubectl)
+        Self::new(Method::Post, format!("{collection}?fieldManager={MANAGER}&fieldValidation=Strict"), YAML, text)
+            .kubectl(kubectl)
     }
 
     /// Server-side apply of YAML or JSON; `force` takes over fields that others manage.
     pub fn apply(path: &str, text: String, force: bool) -> Self {
         let (query, flag) = if force { ("&force=true", " --force-conflicts") } else { ("", "") };
         let kubectl = format!("kubectl apply --server-side{flag} -f - <<'EOF'\n{text}EOF");
-        Self::new(Method::Patch, format!("{path}?fieldManager={MANAGER}&fieldValidation=Strict{query}"), APPLY, text).kubectl(kubectl)
+        Self::new(Method::Patch, format!("{path}?fieldManager={MANAGER}&fieldValidation=Strict{query}"), APPLY, text)
+            .kubectl(kubectl)
     }
 
     /// `text` is YAML.
@@ -77,7 +79,12 @@ impl Call {
     }
 
     pub fn patch(path: &str, content_type: &'static str, patch: &Value) -> Self {
-        Self::new(Method::Patch, format!("{path}?fieldManager={MANAGER}"), content_type, serde_json::to_string_pretty(patch).unwrap_or_default())
+        Self::new(
+            Method::Patch,
+            format!("{path}?fieldManager={MANAGER}"),
+            content_type,
+            serde_json::to_string_pretty(patch).unwrap_or_default(),
+        )
     }
 
     /// `options` are DeleteOptions.
@@ -120,8 +127,11 @@ mod tests {
 
     #[test]
     fn a_call_reads_as_http_and_as_kubectl() {
-        let call = Call::patch("/api/v1/nodes/a", MERGE, &json!({"spec": {"unschedulable": true}})).kubectl("kubectl cordon a");
-        assert!(call.as_http().starts_with("PATCH /api/v1/nodes/a?fieldManager=pilothouse-dashboard\nContent-Type: application/merge-patch+json\n\n{"));
+        let call = Call::patch("/api/v1/nodes/a", MERGE, &json!({"spec": {"unschedulable": true}}))
+            .kubectl("kubectl cordon a");
+        assert!(call.as_http().starts_with(
+            "PATCH /api/v1/nodes/a?fieldManager=pilothouse-dashboard\nContent-Type: application/merge-patch+json\n\n{"
+        ));
         assert!(call.dry_run().path.ends_with("&dryRun=All"));
     }
 }

@@ -22,5 +22,8 @@ pub fn objects(query: Query) -> Live<Object> {
 
 /// One object, as a collection of at most one.
 pub fn object(resource: &Resource, namespace: &str, name: &str) -> Live<Object> {
-    objects(Query::new(resource.collection(Some(namespace).filter(|n| !n.is_empty())), JSON).with("fieldSelector", &format!("metadata.name={name}")))
+    objects(
+        Query::new(resource.collection(Some(namespace).filter(|n| !n.is_empty())), JSON)
+            .with("fieldSelector", &format!("metadata.name={name}")),
+    )
 }

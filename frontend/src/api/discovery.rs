@@ -33,7 +33,11 @@ impl Resource {
 
     /// `/apis/apps/v1/namespaces/x/deployments`, or of all namespaces, or of the cluster.
     pub fn collection(&self, namespace: Option<&str>) -> String {
-        let root = if self.group.is_empty() { format!("/api/{}", self.version) } else { format!("/apis/{}/{}", self.group, self.version) };
+        let root = if self.group.is_empty() {
+            format!("/api/{}", self.version)
+        } else {
+            format!("/apis/{}/{}", self.group, self.version)
+        };
         match namespace.filter(|_| self.namespaced) {
             Some(namespace) => format!("{root}/namespaces/{namespace}/{}", self.plural),
             None => format!("{root}/{}", self.plural),
@@ -85,7 +89,8 @@ impl Discovery {
     pub fn read(bodies: &[&[u8]]) -> Result<Self, String> {
         let mut by_name = BTreeMap::new();
         for body in bodies {
-            let list: GroupList = serde_json::from_slice(body).map_err(|error| format!("cannot read discovery: {error}"))?;
+            let list: GroupList =
+                serde_json::from_slice(body).map_err(|error| format!("cannot read discovery: {error}"))?;
             for group in list.items {
                 // Versions come in the server's order of preference.
                 for version in group.versions {

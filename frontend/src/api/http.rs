@@ -30,7 +30,8 @@ pub fn on_unauthorized(action: fn()) {
 }
 
 fn unreachable(error: &JsValue) -> Status {
-    let detail = js_sys::Reflect::get(error, &"message".into()).ok().and_then(|text| text.as_string()).unwrap_or_default();
+    let detail =
+        js_sys::Reflect::get(error, &"message".into()).ok().and_then(|text| text.as_string()).unwrap_or_default();
     Status::failure(0, UNREACHABLE, format!("The server does not answer ({detail})"))
 }
 
@@ -43,11 +44,12 @@ pub async fn open(call: &Call, accept: &str, signal: Option<&AbortSignal>) -> Re
     let code = response.status();
     let retry = response.headers().get("retry-after").ok().flatten().and_then(|text| text.parse::<u32>().ok());
     let body = body(&response).await.unwrap_or_default();
-    let mut status = serde_json::from_slice::<Status>(&body).ok().filter(|status| status.kind == "Status").unwrap_or_else(|| {
-        let text = String::from_utf8_lossy(&body);
-        let text = text.lines().next().unwrap_or_default().chars().take(300).collect::<String>();
-        Status::failure(code, "", if text.is_empty() { format!("The server answered {code}") } else { text })
-    });
+    let mut status =
+        serde_json::from_slice::<Status>(&body).ok().filter(|status| status.kind == "Status").unwrap_or_else(|| {
+            let text = String::from_utf8_lossy(&body);
+            let text = text.lines().next().unwrap_or_default().chars().take(300).collect::<String>();
+            Status::failure(code, "", if text.is_empty() { format!("The server answered {code}") } else { text })
+        });
     status.code = code;
     if let Some(seconds) = retry {
         status = status.retry_after(seconds);

@@ -69,7 +69,9 @@ impl Query {
 pub enum Phase {
     Loading,
     /// Something is there, more pages are coming.
-    Partial { remaining: u64 },
+    Partial {
+        remaining: u64,
+    },
     Ready,
     /// So many that they are not loaded.
     TooMany(u64),
@@ -93,7 +95,11 @@ impl<T> Copy for Live<T> {}
 impl<T: Clone + Send + Sync + 'static> Live<T> {
     /// Starts a subscription that ends with the current owner.
     pub fn start<D: Decode<Item = T>>(query: Query, decode: D) -> Self {
-        let live = Self { items: StoredValue::new(BTreeMap::new()), changed: RwSignal::new(0), phase: RwSignal::new(Phase::Loading) };
+        let live = Self {
+            items: StoredValue::new(BTreeMap::new()),
+            changed: RwSignal::new(0),
+            phase: RwSignal::new(Phase::Loading),
+        };
         let driver = Rc::new(Driver {
             query,
             decode,
@@ -234,7 +240,9 @@ impl<D: Decode> Driver<D> {
             410 => Input::Expired,
             0 | 408 | 409 | 425 | 429 | 500..=599 => {
                 // Nothing to show yet: say why, and go on trying.
-                if self.live.phase.try_get_untracked().is_some_and(|phase| matches!(phase, Phase::Loading)) && status.code != 0 {
+                if self.live.phase.try_get_untracked().is_some_and(|phase| matches!(phase, Phase::Loading))
+                    && status.code != 0
+                {
                     self.links.say(status.message);
                 }
                 Input::Fault
@@ -333,7 +341,8 @@ impl<D: Decode> Driver<D> {
         let Ok(event) = serde_json::from_slice::<Event>(line) else { return Some(Input::Fault) };
         let object = event.object.get().as_bytes();
         if event.type_ == "ERROR" {
-            let status = serde_json::from_slice::<Status>(object).unwrap_or_else(|_| Status::internal("unreadable watch error"));
+            let status =
+                serde_json::from_slice::<Status>(object).unwrap_or_else(|_| Status::internal("unreadable watch error"));
             return Some(self.failed(status));
         }
         let Ok(change) = self.decode.event(object) else { return Some(Input::Fault) };
@@ -357,7 +366,9 @@ impl<D: Decode> Driver<D> {
 
     fn put(&self, new: Vec<(Key, D::Item)>) {
         let generation = self.generation.get();
-        self.live.items.try_update_value(|items| items.extend(new.into_iter().map(|(key, item)| (key, (generation, item)))));
+        self.live
+            .items
+            .try_update_value(|items| items.extend(new.into_iter().map(|(key, item)| (key, (generation, item)))));
         self.flush();
     }
 

@@ -38,7 +38,8 @@ fn post(path: &str, body: String) -> Call {
 }
 
 fn enter(answer: serde_json::Value) -> Result<User, Status> {
-    let session: Session = serde_json::from_value(answer).map_err(|error| Status::internal(format!("unexpected session: {error}")))?;
+    let session: Session =
+        serde_json::from_value(answer).map_err(|error| Status::internal(format!("unexpected session: {error}")))?;
     http::set_csrf(&session.csrf_token);
     browser::remember(HINT, "yes");
     Ok(session.user)

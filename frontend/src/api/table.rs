@@ -127,7 +127,8 @@ impl WireRow {
     fn into_row(self, texts: &Texts) -> (Key, Arc<Row>, String) {
         let object = self.object.unwrap_or_default();
         let meta = object.metadata;
-        let seen = object.series.and_then(|series| series.last_observed_time).or(object.last_timestamp).or(object.event_time);
+        let seen =
+            object.series.and_then(|series| series.last_observed_time).or(object.last_timestamp).or(object.event_time);
         let created = seen.or(meta.creation_timestamp);
         let (namespace, name): (Arc<str>, Arc<str>) = (texts.share(&meta.namespace), meta.name.into());
         let cells = self.cells.into_iter().map(|cell| match cell {
@@ -142,7 +143,12 @@ impl WireRow {
             cells: cells.collect(),
             created: created.as_deref().and_then(time::parse).unwrap_or_default(),
             deleting: meta.deletion_timestamp.is_some(),
-            labels: meta.labels.unwrap_or_default().iter().map(|(key, value)| (texts.share(key), texts.share(value))).collect(),
+            labels: meta
+                .labels
+                .unwrap_or_default()
+                .iter()
+                .map(|(key, value)| (texts.share(key), texts.share(value)))
+                .collect(),
             namespace,
             name,
         };
@@ -212,7 +218,11 @@ mod tests {
         let tables = Tables::new(|columns| *seen.borrow_mut() = columns);
         let page = {
             let table = tables.read(TABLE.as_bytes()).unwrap();
-            (table.metadata.token.clone(), table.metadata.remaining_item_count, table.rows.into_iter().map(|row| row.into_row(&tables.texts)).collect::<Vec<_>>())
+            (
+                table.metadata.token.clone(),
+                table.metadata.remaining_item_count,
+                table.rows.into_iter().map(|row| row.into_row(&tables.texts)).collect::<Vec<_>>(),
+            )
         };
         assert_eq!((page.0.as_str(), page.1), ("t", Some(3)));
         let (key, row, revision) = &page.2[0];

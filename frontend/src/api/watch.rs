@@ -14,10 +14,19 @@ const LAST_WAIT: u32 = 2_000;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
     /// Pages of a list are arriving; `token` continues it.
-    Listing { token: Option<String>, attempt: u32 },
-    Watching { revision: String, attempt: u32 },
+    Listing {
+        token: Option<String>,
+        attempt: u32,
+    },
+    Watching {
+        revision: String,
+        attempt: u32,
+    },
     /// Disconnected; goes on at `revision`, or with a list where there is none.
-    Waiting { revision: Option<String>, attempt: u32 },
+    Waiting {
+        revision: Option<String>,
+        attempt: u32,
+    },
     Stopped,
 }
 
@@ -25,9 +34,14 @@ pub enum State {
 pub enum Input {
     Start,
     /// A page of the list arrived.
-    Page { revision: String, token: Option<String> },
+    Page {
+        revision: String,
+        token: Option<String>,
+    },
     /// An event or bookmark arrived that moves the stream to this revision.
-    Progress { revision: String },
+    Progress {
+        revision: String,
+    },
     /// The server ended the watch in order (its timeout): go on where it was.
     Ended,
     /// 410: the revision or the continue token is too old.
@@ -42,12 +56,19 @@ pub enum Input {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// `first`: the start of a list, after which unseen objects are gone.
-    List { token: Option<String>, first: bool },
-    Watch { revision: String },
+    List {
+        token: Option<String>,
+        first: bool,
+    },
+    Watch {
+        revision: String,
+    },
     /// Milliseconds, jitter included.
     Wait(u32),
     /// The list is complete: drop what it did not contain.
-    ListedThenWatch { revision: String },
+    ListedThenWatch {
+        revision: String,
+    },
     Continue,
     Stop,
 }
@@ -74,13 +95,21 @@ pub fn step(state: State, input: Input, jitter: u8) -> (State, Action) {
         }
         // An expired token of a long list: start over at once, but not for ever.
         (S::Listing { attempt, .. }, I::Expired) if attempt < 2 => relist(attempt + 1),
-        (S::Listing { attempt, .. }, _) => (S::Waiting { revision: None, attempt: attempt + 1 }, A::Wait(wait(attempt, jitter))),
+        (S::Listing { attempt, .. }, _) => {
+            (S::Waiting { revision: None, attempt: attempt + 1 }, A::Wait(wait(attempt, jitter)))
+        }
         (S::Watching { .. }, I::Progress { revision }) => (S::Watching { revision, attempt: 0 }, A::Continue),
         (S::Watching { attempt, .. }, I::Expired) => {
-            if attempt == 0 { relist(1) } else { (S::Waiting { revision: None, attempt: attempt + 1 }, A::Wait(wait(attempt, jitter))) }
+            if attempt == 0 {
+                relist(1)
+            } else {
+                (S::Waiting { revision: None, attempt: attempt + 1 }, A::Wait(wait(attempt, jitter)))
+            }
         }
         // A stream that said nothing before it ended counts as an attempt, so that a server which closes at once is not hammered.
-        (S::Watching { revision, attempt: 0 }, I::Ended) => (S::Watching { revision: revision.clone(), attempt: 1 }, A::Watch { revision }),
+        (S::Watching { revision, attempt: 0 }, I::Ended) => {
+            (S::Watching { revision: revision.clone(), attempt: 1 }, A::Watch { revision })
+        }
         (S::Watching { revision, attempt }, I::Ended | I::Fault) => {
             (S::Waiting { revision: Some(revision), attempt: attempt + 1 }, A::Wait(wait(attempt, jitter)))
         }

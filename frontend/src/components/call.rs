@@ -45,7 +45,12 @@ pub fn CallLog() -> impl IntoView {
     let rows = move || {
         let calls = app.calls.get();
         if calls.is_empty() {
-            return empty("history", "No changes yet", "Every change you make here is an API call; they are listed as you go.").into_any();
+            return empty(
+                "history",
+                "No changes yet",
+                "Every change you make here is an API call; they are listed as you go.",
+            )
+            .into_any();
         }
         let row = |record: crate::api::mutate::Record| {
             let tone = if record.code == 200 { Tone::Good } else { Tone::Bad };

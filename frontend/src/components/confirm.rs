@@ -7,9 +7,9 @@ use leptos::task::spawn_local;
 use serde_json::{Value, json};
 
 use crate::api::call::{Call, namespace_flag};
+use crate::api::decode::Key;
 use crate::api::discovery::Resource;
 use crate::api::http;
-use crate::api::decode::Key;
 use crate::api::mutate::perform;
 use crate::app::{App, app};
 use crate::components::call::call_details;
@@ -33,7 +33,10 @@ async fn find_dependents(app: App, resource: Arc<Resource>, key: Key) -> Vec<Dep
     let mut found: Vec<(String, Value)> = Vec::new();
     for name in dependents(&resource.kind) {
         let Some(child) = app.discovery.with_untracked(|discovery| discovery.get(name)) else { continue };
-        let path = format!("{}?limit={MAX_SEARCHED}", child.collection(Some(&namespace).filter(|name| !name.is_empty()).map(String::as_str)));
+        let path = format!(
+            "{}?limit={MAX_SEARCHED}",
+            child.collection(Some(&namespace).filter(|name| !name.is_empty()).map(String::as_str))
+        );
         let Ok(response) = http::open(&http::get(path), METADATA, None).await else { continue };
         let Ok(body) = http::body(&response).await else { continue };
         let mut list: Value = serde_json::from_slice(&body).unwrap_or_default();
@@ -42,7 +45,10 @@ async fn find_dependents(app: App, resource: Arc<Resource>, key: Key) -> Vec<Dep
         }
     }
     if is_namespace {
-        return found.into_iter().map(|(resource, object)| Dependent { resource, name: read::name(&object).to_owned(), depth: 0 }).collect();
+        return found
+            .into_iter()
+            .map(|(resource, object)| Dependent { resource, name: read::name(&object).to_owned(), depth: 0 })
+            .collect();
     }
     tree(read::uid(&own), &found)
 }
@@ -50,13 +56,26 @@ async fn find_dependents(app: App, resource: Arc<Resource>, key: Key) -> Vec<Dep
 fn delete_call(resource: &Resource, key: &Key, orphan: bool) -> Call {
     let policy = if orphan { "Orphan" } else { "Background" };
     let cascade = if orphan { " --cascade=orphan" } else { "" };
-    Call::delete(&resource.object(&key.namespace, &key.name), &json!({ "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy }))
-        .kubectl(format!("kubectl delete {} {}{}{cascade}", resource.group_resource(), key.name, namespace_flag(&key.namespace)))
+    Call::delete(
+        &resource.object(&key.namespace, &key.name),
+        &json!({ "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": policy }),
+    )
+    .kubectl(format!(
+        "kubectl delete {} {}{}{cascade}",
+        resource.group_resource(),
+        key.name,
+        namespace_flag(&key.namespace)
+    ))
 }
 
 /// Deletes after asking. `after` runs when all is done, such as leaving the page of what is gone.
 #[component]
-pub fn DeleteDialog(resource: Arc<Resource>, targets: Signal<Vec<Key>>, open: RwSignal<bool>, #[prop(optional)] after: Option<Callback<()>>) -> impl IntoView {
+pub fn DeleteDialog(
+    resource: Arc<Resource>,
+    targets: Signal<Vec<Key>>,
+    open: RwSignal<bool>,
+    #[prop(optional)] after: Option<Callback<()>>,
+) -> impl IntoView {
     let app = app();
     let title = format!("Delete {}", resource.kind);
     let resource = StoredValue::new(resource);
@@ -92,7 +111,14 @@ pub fn DeleteDialog(resource: Arc<Resource>, targets: Signal<Vec<Key>>, open: Rw
         };
         let calls = {
             let keys = keys.clone();
-            move || call_details(keys.iter().take(20).map(|key| resource.with_value(|resource| delete_call(resource, key, orphan.get()))).collect())
+            move || {
+                call_details(
+                    keys.iter()
+                        .take(20)
+                        .map(|key| resource.with_value(|resource| delete_call(resource, key, orphan.get())))
+                        .collect(),
+                )
+            }
         };
         let act = move |_| {
             busy.set(true);
@@ -129,7 +155,12 @@ async fn delete_all(app: App, resource: &Resource, keys: &[Key], orphan: bool) {
         let before = if keys.len() == 1 { http::get_json(path).await.ok() } else { None };
         match perform(app, &call).await {
             Ok(_) if keys.len() == 1 => {
-                let undo = before.filter(|object| can_come_back(object)).map(|object| Call::create(&resource.collection(Some(&key.namespace).filter(|n| !n.is_empty()).map(|n| &**n)), &read::as_new(&object)));
+                let undo = before.filter(|object| can_come_back(object)).map(|object| {
+                    Call::create(
+                        &resource.collection(Some(&key.namespace).filter(|n| !n.is_empty()).map(|n| &**n)),
+                        &read::as_new(&object),
+                    )
+                });
                 app.done(format!("{} {} is being deleted", resource.kind, key.name), call, undo);
             }
             Ok(_) => deleted += 1,
@@ -143,6 +174,18 @@ async fn delete_all(app: App, resource: &Resource, keys: &[Key], orphan: bool) {
 
 /// Objects that are what they are by their spec alone can be made anew; a pod or a namespace cannot.
 fn can_come_back(object: &Value) -> bool {
-    matches!(read::text(object, "kind"), "Deployment" | "DaemonSet" | "ConfigMap" | "Secret" | "Role" | "ClusterRole" | "RoleBinding" | "ClusterRoleBinding" | "Ingress" | "CronJob" | "NetworkPolicy")
-        && read::list(object, "metadata/ownerReferences").is_empty()
+    matches!(
+        read::text(object, "kind"),
+        "Deployment"
+            | "DaemonSet"
+            | "ConfigMap"
+            | "Secret"
+            | "Role"
+            | "ClusterRole"
+            | "RoleBinding"
+            | "ClusterRoleBinding"
+            | "Ingress"
+            | "CronJob"
+            | "NetworkPolicy"
+    ) && read::list(object, "metadata/ownerReferences").is_empty()
 }

@@ -7,7 +7,12 @@ use crate::components::icon::icon;
 
 /// Shows its children while `open`. They are built each time it opens.
 #[component]
-pub fn Dialog(#[prop(into)] title: String, open: RwSignal<bool>, #[prop(optional)] wide: bool, children: ChildrenFn) -> impl IntoView {
+pub fn Dialog(
+    #[prop(into)] title: String,
+    open: RwSignal<bool>,
+    #[prop(optional)] wide: bool,
+    children: ChildrenFn,
+) -> impl IntoView {
     let node = NodeRef::<html::Dialog>::new();
     let children = StoredValue::new(children);
     Effect::new(move || {

@@ -18,5 +18,6 @@ pub fn diff(old: &str, new: &str) -> AnyView {
         view! { <div class=format!("diff-line {class}")><i aria-hidden="true">{sign}</i>{text}</div> }
     };
     let hunk = |(from, lines): (usize, Vec<Line>)| view! { <div class="diff-at">{format!("line {from}")}</div>{lines.into_iter().map(line).collect_view()} };
-    view! { <div class="diff" data-testid="diff" tabindex="0">{parts.into_iter().map(hunk).collect_view()}</div> }.into_any()
+    view! { <div class="diff" data-testid="diff" tabindex="0">{parts.into_iter().map(hunk).collect_view()}</div> }
+        .into_any()
 }

@@ -52,7 +52,8 @@ impl Editor {
 
     /// Marks lines (from 1) with messages.
     pub fn diagnose(&self, found: &[(usize, String)]) {
-        let pair = |(line, message): &(usize, String)| js_sys::Array::of2(&JsValue::from_f64(*line as f64), &message.into());
+        let pair =
+            |(line, message): &(usize, String)| js_sys::Array::of2(&JsValue::from_f64(*line as f64), &message.into());
         self.tell("diagnose", &[found.iter().map(pair).collect::<js_sys::Array>().into()]);
     }
 }
@@ -68,7 +69,10 @@ pub fn EditorView(editor: Editor) -> impl IntoView {
                 failed.try_set(true);
                 return;
             };
-            let (Some(text), Some(read_only)) = (editor.text.try_get_untracked(), editor.read_only.try_get_untracked()) else { return };
+            let (Some(text), Some(read_only)) = (editor.text.try_get_untracked(), editor.read_only.try_get_untracked())
+            else {
+                return;
+            };
             let changed = Closure::<dyn FnMut(String)>::new(move |text| {
                 editor.text.try_set(text);
             });

@@ -4,8 +4,8 @@ use leptos::prelude::*;
 use serde_json::Value;
 
 use crate::api::call::JSON;
-use crate::api::live::{Live, Query};
 use crate::api::collections::extracts;
+use crate::api::live::{Live, Query};
 use crate::app::app;
 use crate::components::status::{dot, skeleton};
 use crate::model::health::Tone;
@@ -30,8 +30,16 @@ pub struct Event {
 
 pub fn pick(event: Value) -> Event {
     let event = &event;
-    let first_of = |paths: &[&str]| paths.iter().map(|path| text(event, path)).find(|text| !text.is_empty()).unwrap_or_default().to_owned();
-    let last = first_of(&["series/lastObservedTime", "lastTimestamp", "eventTime", "firstTimestamp", "metadata/creationTimestamp"]);
+    let first_of = |paths: &[&str]| {
+        paths.iter().map(|path| text(event, path)).find(|text| !text.is_empty()).unwrap_or_default().to_owned()
+    };
+    let last = first_of(&[
+        "series/lastObservedTime",
+        "lastTimestamp",
+        "eventTime",
+        "firstTimestamp",
+        "metadata/creationTimestamp",
+    ]);
     let about = |field: &str| text(event, &format!("involvedObject/{field}")).to_owned();
     Event {
         warning: text(event, "type") == "Warning",
@@ -49,8 +57,16 @@ pub fn pick(event: Value) -> Event {
 
 /// The live events about one object.
 pub fn about(namespace: &str, name: &str, uid: &str) -> Live<Event> {
-    let path = if namespace.is_empty() { "/api/v1/events".to_owned() } else { format!("/api/v1/namespaces/{namespace}/events") };
-    let selector = if uid.is_empty() || namespace.is_empty() { format!("involvedObject.name={name}") } else { format!("involvedObject.uid={uid}") };
+    let path = if namespace.is_empty() {
+        "/api/v1/events".to_owned()
+    } else {
+        format!("/api/v1/namespaces/{namespace}/events")
+    };
+    let selector = if uid.is_empty() || namespace.is_empty() {
+        format!("involvedObject.name={name}")
+    } else {
+        format!("involvedObject.uid={uid}")
+    };
     extracts(Query::new(path, JSON).with("fieldSelector", &selector), pick)
 }
 
@@ -64,7 +80,8 @@ pub fn event_list(events: Live<Event>, subjects: bool, warnings_first: bool, lim
         let mut all = events.values();
         all.sort_by_key(|event| (warnings_first && !event.warning, std::cmp::Reverse(event.last)));
         if all.is_empty() {
-            return view! { <p class="dim none">"None lately: events are kept for a while after they happen."</p> }.into_any();
+            return view! { <p class="dim none">"None lately: events are kept for a while after they happen."</p> }
+                .into_any();
         }
         let row = |event: Event| {
             let last = event.last;
@@ -86,6 +103,7 @@ pub fn event_list(events: Live<Event>, subjects: bool, warnings_first: bool, lim
                 </li>
             }
         };
-        view! { <ol class="events" data-testid="events">{all.into_iter().take(limit).map(row).collect_view()}</ol> }.into_any()
+        view! { <ol class="events" data-testid="events">{all.into_iter().take(limit).map(row).collect_view()}</ol> }
+            .into_any()
     }
 }

@@ -63,4 +63,3 @@ pub fn conditions(object: &Value) -> AnyView {
     }
     .into_any()
 }
-

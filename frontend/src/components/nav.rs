@@ -28,7 +28,11 @@ fn entries(discovery: &Discovery, section: Section) -> Vec<(Arc<Resource>, bool)
     let mut found: Vec<_> = discovery
         .all()
         .filter(|resource| resource.is_listed())
-        .filter_map(|resource| place(&resource.group_resource()).filter(|place| place.0 == section).map(|place| (place.1, resource.clone(), place.2)))
+        .filter_map(|resource| {
+            place(&resource.group_resource())
+                .filter(|place| place.0 == section)
+                .map(|place| (place.1, resource.clone(), place.2))
+        })
         .collect();
     found.sort_by(|a, b| (a.0, &a.1.kind, &a.1.group).cmp(&(b.0, &b.1.kind, &b.1.group)));
     found.into_iter().map(|(_, resource, folded)| (resource, folded)).collect()
@@ -58,7 +62,9 @@ fn NavSection(section: Section) -> impl IntoView {
     let app = app();
     let key = format!("nav.{}", section.title());
     let saved = browser::recall(&key);
-    let open = RwSignal::new(saved.as_deref().map_or(!matches!(section, Section::Storage | Section::Access), |saved| saved == "open"));
+    let open = RwSignal::new(
+        saved.as_deref().map_or(!matches!(section, Section::Storage | Section::Access), |saved| saved == "open"),
+    );
     let more = RwSignal::new(false);
     let here = move || match app.route.get() {
         Route::List { resource } | Route::Object { resource, .. } => resource,
@@ -82,7 +88,8 @@ fn NavSection(section: Section) -> impl IntoView {
         let all = all.get();
         let folded = all.iter().filter(|(_, folded)| *folded).count();
         // A folded kind that is looked at stays in sight.
-        let shown = all.iter().filter(|(resource, folded)| !folded || more.get() || here() == resource.group_resource());
+        let shown =
+            all.iter().filter(|(resource, folded)| !folded || more.get() || here() == resource.group_resource());
         let fold = (folded > 0).then(|| {
             view! { <button class="nav-item nav-more" on:click=move |_| more.update(|more| *more = !*more)>{move || if more.get() { "fewer".to_owned() } else { format!("{folded} more") }}</button> }
         });

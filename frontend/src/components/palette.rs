@@ -42,7 +42,9 @@ pub fn Palette() -> impl IntoView {
 
 /// Subscribes to what can be jumped to only while it is open.
 fn collections(app: App) -> Vec<(&'static str, String, Live<std::sync::Arc<Row>>)> {
-    let found = app.discovery.with_untracked(|discovery| SEARCHED.map(|name| discovery.get(name).map(|resource| (name, resource))));
+    let found = app
+        .discovery
+        .with_untracked(|discovery| SEARCHED.map(|name| discovery.get(name).map(|resource| (name, resource))));
     let start = |(name, resource): (&'static str, std::sync::Arc<crate::api::discovery::Resource>)| {
         let query = Query::new(resource.collection(None), ACCEPT).with("includeObject", "Metadata");
         (name, resource.kind.clone(), Live::start(query, Tables::new(|_| {})))
@@ -68,9 +70,15 @@ fn kinds(discovery: &Discovery, typed: &str, out: &mut Vec<(usize, Entry)>) {
         let id = resource.group_resource();
         let Some((_, _, folded)) = place(&id) else { continue };
         let short = resource.short_names.iter().any(|short| short == typed);
-        let found = if short { Some(0) } else { score(&resource.kind, typed).or_else(|| score(&resource.plural, typed)) };
+        let found =
+            if short { Some(0) } else { score(&resource.kind, typed).or_else(|| score(&resource.plural, typed)) };
         let Some(found) = found else { continue };
-        let entry = Entry { icon: "list", title: plural_title(&resource.kind), hint: if resource.group.is_empty() { "kind".into() } else { resource.group.clone() }, target: Target::Go(Route::list(&id)) };
+        let entry = Entry {
+            icon: "list",
+            title: plural_title(&resource.kind),
+            hint: if resource.group.is_empty() { "kind".into() } else { resource.group.clone() },
+            target: Target::Go(Route::list(&id)),
+        };
         out.push((found + usize::from(folded) * 2, entry));
     }
 }
@@ -107,16 +115,38 @@ fn PaletteBody() -> impl IntoView {
         if !word.is_empty() {
             for name in namespaces.values() {
                 if let Some(found) = score(&name, &word) {
-                    out.push((found + 3, Entry { icon: "cluster", title: name.clone(), hint: "switch namespace".into(), target: Target::Namespace(name) }));
+                    out.push((
+                        found + 3,
+                        Entry {
+                            icon: "cluster",
+                            title: name.clone(),
+                            hint: "switch namespace".into(),
+                            target: Target::Namespace(name),
+                        },
+                    ));
                 }
             }
             objects.with_value(|objects| {
                 for (resource, kind, live) in objects {
                     let mut found: Vec<(usize, Entry)> = live.with(|rows| {
-                        let hit = |row: &Row| score(&row.name, &word).map(|found| {
-                            let hint = if row.namespace.is_empty() { kind.clone() } else { format!("{kind} in {}", row.namespace) };
-                            (found + 2, Entry { icon: "workloads", title: row.name.to_string(), hint, target: Target::Go(Route::object(resource, &row.namespace, &row.name)) })
-                        });
+                        let hit = |row: &Row| {
+                            score(&row.name, &word).map(|found| {
+                                let hint = if row.namespace.is_empty() {
+                                    kind.clone()
+                                } else {
+                                    format!("{kind} in {}", row.namespace)
+                                };
+                                (
+                                    found + 2,
+                                    Entry {
+                                        icon: "workloads",
+                                        title: row.name.to_string(),
+                                        hint,
+                                        target: Target::Go(Route::object(resource, &row.namespace, &row.name)),
+                                    },
+                                )
+                            })
+                        };
                         rows.values().filter_map(|(_, row)| hit(row)).collect()
                     });
                     found.sort_by_key(|(score, _)| *score);
@@ -132,7 +162,11 @@ fn PaletteBody() -> impl IntoView {
         app.palette.set(false);
         match entry.target {
             Target::Go(route) => app.go(route),
-            Target::Namespace(name) => owner.with_value(|owner| if let Some(owner) = owner { owner.with(|| choose_namespace(&name)) }),
+            Target::Namespace(name) => owner.with_value(|owner| {
+                if let Some(owner) = owner {
+                    owner.with(|| choose_namespace(&name))
+                }
+            }),
             Target::Calls => app.calls_open.set(true),
             Target::Keys => app.help.set(true),
         }

@@ -3,9 +3,9 @@
 use leptos::prelude::*;
 
 use crate::api::call::JSON;
+use crate::api::collections::extracts;
 use crate::api::discovery::Resource;
 use crate::api::live::{Live, Query};
-use crate::api::collections::extracts;
 use crate::app::app;
 use crate::components::call::CallLog;
 use crate::components::nav::Nav;
@@ -35,9 +35,13 @@ pub fn Shell(children: Children) -> impl IntoView {
 /// New, changed and removed custom kinds change what discovery says.
 fn follow_custom_kinds() {
     let app = app();
-    let known = Memo::new(move |_| app.discovery.with(|discovery| discovery.get("customresourcedefinitions.apiextensions.k8s.io")));
+    let known = Memo::new(move |_| {
+        app.discovery.with(|discovery| discovery.get("customresourcedefinitions.apiextensions.k8s.io"))
+    });
     let start = |resource: std::sync::Arc<Resource>| {
-        extracts(Query::new(resource.collection(None), JSON), |object| (json::name(&object).to_owned(), health::condition_is(&object, "Established", "True")))
+        extracts(Query::new(resource.collection(None), JSON), |object| {
+            (json::name(&object).to_owned(), health::condition_is(&object, "Established", "True"))
+        })
     };
     let found = Memo::new_with_compare(move |_| known.get().map(start), |_, _| true);
     Effect::new(move |before: Option<Vec<(String, bool)>>| {

@@ -34,7 +34,13 @@ pub fn listen(app: App) {
             return;
         }
         let inside = matches!(app.login.get_untracked(), crate::api::session::Login::In(_));
-        if !inside || event.ctrl_key() || event.meta_key() || event.alt_key() || browser::is_typing() || app.palette.get_untracked() {
+        if !inside
+            || event.ctrl_key()
+            || event.meta_key()
+            || event.alt_key()
+            || browser::is_typing()
+            || app.palette.get_untracked()
+        {
             return;
         }
         let key = event.key();

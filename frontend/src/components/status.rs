@@ -49,7 +49,11 @@ pub fn problem(status: &pilothouse_api::Status) -> impl IntoView + use<> {
         404 => "There is nothing here",
         _ => "This did not work",
     };
-    let hint = if status.code == 403 && app.namespace.with(String::is_empty) { " Choose a namespace above that your roles cover." } else { "" };
+    let hint = if status.code == 403 && app.namespace.with(String::is_empty) {
+        " Choose a namespace above that your roles cover."
+    } else {
+        ""
+    };
     let text = format!("{}{hint}", status.message);
     view! {
         <div class="empty" data-testid="problem">

@@ -9,14 +9,14 @@ use leptos::ev::KeyboardEvent;
 use leptos::html;
 use leptos::prelude::*;
 
-use crate::api::discovery::Resource;
 use crate::api::decode::Key;
+use crate::api::discovery::Resource;
 use crate::api::live::{Live, Phase, Query};
 use crate::api::table::{Cell, Column, Row, Tables};
 use crate::app::app;
-use crate::model::columns::template;
 use crate::components::icon::icon;
 use crate::components::status::{dot, empty, problem, skeleton};
+use crate::model::columns::template;
 use crate::model::filter::{By, Filter, Order, view};
 use crate::model::health::{Tone, tone_of_word};
 use crate::model::time;
@@ -55,19 +55,35 @@ impl Model {
         let events = resource.kind == "Event";
         let query = Query { accept: ACCEPT, ..query }.with("includeObject", if events { "Object" } else { "Metadata" });
         let rows = Live::start(query, Tables::new(on_columns));
-        let (filter, order) = (RwSignal::new(String::new()), RwSignal::new(events.then_some(Order { by: By::Column(0), descending: false })));
+        let (filter, order) = (
+            RwSignal::new(String::new()),
+            RwSignal::new(events.then_some(Order { by: By::Column(0), descending: false })),
+        );
         let shown = Memo::new_with_compare(
             move |_| {
                 let (filter, order) = (Filter::parse(&filter.get()), order.get());
-                columns.with(|columns| rows.with(|rows| Arc::new(view(rows.values().map(|(_, row)| row), columns, &filter, order))))
+                columns.with(|columns| {
+                    rows.with(|rows| Arc::new(view(rows.values().map(|(_, row)| row), columns, &filter, order)))
+                })
             },
             |_, _| true,
         );
         // Where a pod runs is worth its width; kubectl shows it when asked only.
         let first = if resource.group_resource() == "pods" { "Node" } else { "" };
-        let hidden = crate::browser::recall(&format!("columns.{}", resource.group_resource())).unwrap_or_else(|| first.to_owned());
+        let hidden = crate::browser::recall(&format!("columns.{}", resource.group_resource()))
+            .unwrap_or_else(|| first.to_owned());
         let toggled = RwSignal::new(hidden.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect());
-        Self { rows, columns, filter, order, toggled, selected: RwSignal::new(BTreeSet::new()), shown, resource: StoredValue::new(resource), namespaces }
+        Self {
+            rows,
+            columns,
+            filter,
+            order,
+            toggled,
+            selected: RwSignal::new(BTreeSet::new()),
+            shown,
+            resource: StoredValue::new(resource),
+            namespaces,
+        }
     }
 
     pub fn is_shown(&self, column: &Column) -> bool {
@@ -81,7 +97,10 @@ impl Model {
             }
         });
         let key = format!("columns.{}", self.resource.with_value(|resource| resource.group_resource()));
-        crate::browser::remember(&key, &self.toggled.with_untracked(|toggled| toggled.iter().cloned().collect::<Vec<_>>().join(",")));
+        crate::browser::remember(
+            &key,
+            &self.toggled.with_untracked(|toggled| toggled.iter().cloned().collect::<Vec<_>>().join(",")),
+        );
     }
 
     fn shown_columns(&self) -> Vec<(usize, Column)> {
@@ -114,13 +133,19 @@ impl Model {
 
 /// `select` offers checkboxes; `on_delete` is asked for by the Delete key.
 #[component]
-pub fn ResourceTable(model: Model, #[prop(optional)] select: bool, #[prop(optional)] on_delete: Option<Callback<()>>) -> impl IntoView {
+pub fn ResourceTable(
+    model: Model,
+    #[prop(optional)] select: bool,
+    #[prop(optional)] on_delete: Option<Callback<()>>,
+) -> impl IntoView {
     let app = app();
     let scroller = NodeRef::<html::Div>::new();
     let (top, height) = (RwSignal::new(0_usize), RwSignal::new(800_usize));
     let cursor = RwSignal::new(None::<usize>);
     let columns = Memo::new(move |_| model.shown_columns());
-    let grid = Memo::new(move |_| columns.with(|columns| model.shown.with(|rows| template(columns, rows, model.namespaces, select))));
+    let grid = Memo::new(move |_| {
+        columns.with(|columns| model.shown.with(|rows| template(columns, rows, model.namespaces, select)))
+    });
     let range = Memo::new(move |_| {
         let count = model.shown.with(|rows| rows.len());
         let first = (top.get() / ROW_HEIGHT).saturating_sub(MARGIN).min(count);
@@ -151,7 +176,13 @@ pub fn ResourceTable(model: Model, #[prop(optional)] select: bool, #[prop(option
         if let Some(element) = scroller.get_untracked() {
             let (from, view) = (index * ROW_HEIGHT, height.get_untracked().saturating_sub(2 * ROW_HEIGHT));
             let now = usize::try_from(element.scroll_top()).unwrap_or_default();
-            let next = if from < now { from } else if from > now + view { from - view } else { now };
+            let next = if from < now {
+                from
+            } else if from > now + view {
+                from - view
+            } else {
+                now
+            };
             element.set_scroll_top(i32::try_from(next).unwrap_or(i32::MAX));
         }
     };
@@ -189,7 +220,8 @@ pub fn ResourceTable(model: Model, #[prop(optional)] select: bool, #[prop(option
 
     let head = move || {
         let column = |place: usize, (index, column): (usize, Column)| {
-            let namespace = (place == 0 && model.namespaces).then(|| header(model, By::Namespace, "Namespace".into(), String::new(), false));
+            let namespace = (place == 0 && model.namespaces)
+                .then(|| header(model, By::Namespace, "Namespace".into(), String::new(), false));
             let right = place > 0 && is_right(&column);
             view! { {header(model, By::Column(index), column.name, column.description, right)}{namespace} }
         };
@@ -197,7 +229,14 @@ pub fn ResourceTable(model: Model, #[prop(optional)] select: bool, #[prop(option
     };
     let visible = move || {
         let (from, to) = range.get();
-        model.shown.with(|rows| rows.iter().enumerate().take(to.min(rows.len())).skip(from).map(|(index, row)| (index, row.clone())).collect::<Vec<_>>())
+        model.shown.with(|rows| {
+            rows.iter()
+                .enumerate()
+                .take(to.min(rows.len()))
+                .skip(from)
+                .map(|(index, row)| (index, row.clone()))
+                .collect::<Vec<_>>()
+        })
     };
     let body = move || match model.rows.phase.get() {
         Phase::Failed(status) => problem(&status).into_any(),
@@ -205,11 +244,17 @@ pub fn ResourceTable(model: Model, #[prop(optional)] select: bool, #[prop(option
         phase if model.shown.with(|rows| rows.is_empty()) => {
             let title = model.resource.with_value(|resource| crate::model::nav::plural_title(&resource.kind));
             if !model.filter.with(String::is_empty) {
-                empty("search", format!("No {title} match the filter"), "Words match anywhere; app=web matches a label, status:pending a column, !word excludes.").into_any()
+                empty(
+                    "search",
+                    format!("No {title} match the filter"),
+                    "Words match anywhere; app=web matches a label, status:pending a column, !word excludes.",
+                )
+                .into_any()
             } else if matches!(phase, Phase::Partial { .. }) {
                 skeleton(8).into_any()
             } else {
-                empty("list", format!("No {title}"), "This list is live: what is created appears here at once.").into_any()
+                empty("list", format!("No {title}"), "This list is live: what is created appears here at once.")
+                    .into_any()
             }
         }
         _ => view! {
@@ -228,7 +273,13 @@ pub fn ResourceTable(model: Model, #[prop(optional)] select: bool, #[prop(option
         count > 0 && model.selected.with(BTreeSet::len) >= count
     };
     let select_all = move |_| {
-        let all = if all_selected() { BTreeSet::new() } else { model.shown.with(|rows| rows.iter().map(|row| Key { namespace: row.namespace.clone(), name: row.name.clone() }).collect()) };
+        let all = if all_selected() {
+            BTreeSet::new()
+        } else {
+            model.shown.with(|rows| {
+                rows.iter().map(|row| Key { namespace: row.namespace.clone(), name: row.name.clone() }).collect()
+            })
+        };
         model.selected.set(all);
     };
     view! {
@@ -263,7 +314,14 @@ fn header(model: Model, by: By, name: String, description: String, right: bool) 
 }
 
 #[component]
-fn TableRow(index: usize, row: Arc<Row>, model: Model, columns: Memo<Vec<(usize, Column)>>, cursor: RwSignal<Option<usize>>, select: bool) -> impl IntoView {
+fn TableRow(
+    index: usize,
+    row: Arc<Row>,
+    model: Model,
+    columns: Memo<Vec<(usize, Column)>>,
+    cursor: RwSignal<Option<usize>>,
+    select: bool,
+) -> impl IntoView {
     let key = Key { namespace: row.namespace.clone(), name: row.name.clone() };
     let is_selected = {
         let key = key.clone();
@@ -277,7 +335,8 @@ fn TableRow(index: usize, row: Arc<Row>, model: Model, columns: Memo<Vec<(usize,
         let row = row.clone();
         move || {
             let one = |place: usize, (index, column): (usize, Column)| {
-                let namespace = (place == 0 && model.namespaces).then(|| view! { <span class="cell dim" role="gridcell">{row.namespace.to_string()}</span> });
+                let namespace = (place == 0 && model.namespaces)
+                    .then(|| view! { <span class="cell dim" role="gridcell">{row.namespace.to_string()}</span> });
                 view! { {cell(&row, index, &column, place == 0, model)}{namespace} }
             };
             columns.get().into_iter().enumerate().map(|(place, found)| one(place, found)).collect_view()
@@ -297,7 +356,11 @@ fn cell(row: &Arc<Row>, index: usize, column: &Column, first: bool, model: Model
     if column.is_age() && row.created > 0 {
         let created = row.created;
         let counting = move || time::span(app.now.get() - created);
-        let text = if first { view! { <a tabindex="-1" href=model.route(row).href()>{counting}</a> }.into_any() } else { counting.into_any() };
+        let text = if first {
+            view! { <a tabindex="-1" href=model.route(row).href()>{counting}</a> }.into_any()
+        } else {
+            counting.into_any()
+        };
         return view! { <span class=if first { "cell num dim" } else { "cell num dim right" } role="gridcell">{text}</span> }.into_any();
     }
     let value = row.cells.get(index).unwrap_or(&Cell::Empty);
@@ -306,12 +369,20 @@ fn cell(row: &Arc<Row>, index: usize, column: &Column, first: bool, model: Model
         let leaving = row.deleting.then(|| view! { <i class="leaving-mark" title="Being deleted">{icon("trash")}</i> });
         return view! { <span class="cell name" role="gridcell"><a tabindex="-1" href=model.route(row).href() title=text.clone()>{if text.is_empty() { row.name.to_string() } else { text.clone() }}</a>{leaving}</span> }.into_any();
     }
-    let states = matches!(column.name.as_str(), "Status" | "Phase" | "Ready" | "State" | "Established" | "Available" | "Completions" | "Condition") || (column.name == "Type" && (text == "Normal" || text == "Warning"));
+    let states = matches!(
+        column.name.as_str(),
+        "Status" | "Phase" | "Ready" | "State" | "Established" | "Available" | "Completions" | "Condition"
+    ) || (column.name == "Type" && (text == "Normal" || text == "Warning"));
     // What has ended in order is not ready, and need not be.
-    let ended = column.name == "Ready" && row.cells.iter().any(|cell| matches!(cell, Cell::Text(text) if &**text == "Completed" || &**text == "Succeeded"));
+    let ended = column.name == "Ready"
+        && row
+            .cells
+            .iter()
+            .any(|cell| matches!(cell, Cell::Text(text) if &**text == "Completed" || &**text == "Succeeded"));
     let tone = if ended { Tone::Idle } else { tone_of_word(&text) };
     if states && !text.is_empty() {
-        let mark = (column.name != "Ready" && column.name != "Completions" && column.name != "Available").then(|| dot(tone));
+        let mark =
+            (column.name != "Ready" && column.name != "Completions" && column.name != "Available").then(|| dot(tone));
         return view! { <span class=format!("cell state {}", tone.class()) role="gridcell" title=text.clone()>{mark}{text.clone()}</span> }.into_any();
     }
     let class = match (is_right(column), matches!(value, Cell::Number(_))) {

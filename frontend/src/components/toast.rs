@@ -54,7 +54,13 @@ impl App {
         if status.code == 403 {
             self.forget_rules();
         }
-        self.push_toast(Tone::Bad, if words.is_empty() { what.to_owned() } else { format!("{what}. {words}") }, causes, call, None);
+        self.push_toast(
+            Tone::Bad,
+            if words.is_empty() { what.to_owned() } else { format!("{what}. {words}") },
+            causes,
+            call,
+            None,
+        );
     }
 
     /// Performs a call and tells its outcome; `then` runs on success.
@@ -93,7 +99,9 @@ fn show(toast: Toast) -> impl IntoView {
         };
         view! { <button class="link" data-testid="toast-undo" on:click=act>{icon("back")}"Undo"</button> }
     });
-    let causes = (!toast.causes.is_empty()).then(|| view! { <ul>{toast.causes.iter().map(|cause| view! { <li>{cause.clone()}</li> }).collect_view()}</ul> });
+    let causes = (!toast.causes.is_empty()).then(
+        || view! { <ul>{toast.causes.iter().map(|cause| view! { <li>{cause.clone()}</li> }).collect_view()}</ul> },
+    );
     view! {
         <div class=format!("toast {}", toast.tone.class()) data-testid=if toast.tone == Tone::Bad { "toast-error" } else { "toast" }>
             <div class="toast-row">

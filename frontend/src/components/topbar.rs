@@ -3,8 +3,8 @@
 use leptos::prelude::*;
 use leptos::task::spawn_local;
 
-use crate::api::live::{Live, Query};
 use crate::api::collections::extracts;
+use crate::api::live::{Live, Query};
 use crate::api::session;
 use crate::app::app;
 use crate::browser;
@@ -69,7 +69,11 @@ fn ConnectionState() -> impl IntoView {
             Connection::Live => ("good", "live".to_owned()),
             Connection::Lost { since } => {
                 let age = js_sys::Date::now() - since;
-                if age < GRACE_MS { ("good", "live".to_owned()) } else { ("bad", format!("reconnecting… data {} s old", (age / 1000.0).round())) }
+                if age < GRACE_MS {
+                    ("good", "live".to_owned())
+                } else {
+                    ("bad", format!("reconnecting… data {} s old", (age / 1000.0).round()))
+                }
             }
         }
     });
@@ -81,7 +85,12 @@ fn ConnectionState() -> impl IntoView {
 }
 
 fn recent() -> Vec<String> {
-    browser::recall("recent-namespaces").unwrap_or_default().split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect()
+    browser::recall("recent-namespaces")
+        .unwrap_or_default()
+        .split(',')
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The live names of all namespaces; empty where the user may not list them.

@@ -55,14 +55,22 @@ pub fn requested(pod: &Value) -> Amount {
         start = Amount { cpu: start.cpu.max(moment.cpu), memory: start.memory.max(moment.memory), pods: 0 };
     }
     sum += sidecars;
-    let overhead = Amount { cpu: milli(pod.pointer("/spec/overhead/cpu").unwrap_or(&Value::Null)), memory: whole(pod.pointer("/spec/overhead/memory").unwrap_or(&Value::Null)), pods: 1 };
+    let overhead = Amount {
+        cpu: milli(pod.pointer("/spec/overhead/cpu").unwrap_or(&Value::Null)),
+        memory: whole(pod.pointer("/spec/overhead/memory").unwrap_or(&Value::Null)),
+        pods: 1,
+    };
     sum = Amount { cpu: sum.cpu.max(start.cpu), memory: sum.memory.max(start.memory), pods: 0 };
     sum += overhead;
     sum
 }
 
 pub fn allocatable(node: &Value) -> Amount {
-    let of = |name: &str| node.pointer(&format!("/status/allocatable/{name}")).or_else(|| node.pointer(&format!("/status/capacity/{name}"))).unwrap_or(&Value::Null);
+    let of = |name: &str| {
+        node.pointer(&format!("/status/allocatable/{name}"))
+            .or_else(|| node.pointer(&format!("/status/capacity/{name}")))
+            .unwrap_or(&Value::Null)
+    };
     Amount { cpu: milli(of("cpu")), memory: whole(of("memory")), pods: whole(of("pods")) }
 }
 
@@ -139,7 +147,11 @@ pub fn bytes(bytes: i128) -> String {
         amount /= 1024.0;
         unit += 1;
     }
-    if amount >= 100.0 || amount.fract() < 0.05 || unit == 0 { format!("{amount:.0} {}", units[unit]) } else { format!("{amount:.1} {}", units[unit]) }
+    if amount >= 100.0 || amount.fract() < 0.05 || unit == 0 {
+        format!("{amount:.0} {}", units[unit])
+    } else {
+        format!("{amount:.1} {}", units[unit])
+    }
 }
 
 #[cfg(test)]
@@ -158,7 +170,18 @@ mod tests {
 
     #[test]
     fn sums_leave_out_what_has_ended() {
-        let pod = |node: &str, over: bool| PodExtract { node: node.into(), namespace: String::new(), name: String::new(), tone: Tone::Good, word: String::new(), why: String::new(), restarts: 0, since: 0, over, requested: Amount { cpu: 5, memory: 7, pods: 1 } };
+        let pod = |node: &str, over: bool| PodExtract {
+            node: node.into(),
+            namespace: String::new(),
+            name: String::new(),
+            tone: Tone::Good,
+            word: String::new(),
+            why: String::new(),
+            restarts: 0,
+            since: 0,
+            over,
+            requested: Amount { cpu: 5, memory: 7, pods: 1 },
+        };
         let pods = [pod("a", false), pod("a", false), pod("a", true), pod("", false)];
         assert_eq!(by_node(pods.iter())["a"], Amount { cpu: 10, memory: 14, pods: 2 });
     }
@@ -166,6 +189,9 @@ mod tests {
     #[test]
     fn amounts_in_words() {
         assert_eq!([cores(0), cores(250), cores(2000), cores(1500)], ["0", "250m", "2", "1.5"]);
-        assert_eq!([bytes(512), bytes(512 << 20), bytes(3 << 29), bytes(24_000_000_000)], ["512 B", "512 MiB", "1.5 GiB", "22.4 GiB"]);
+        assert_eq!(
+            [bytes(512), bytes(512 << 20), bytes(3 << 29), bytes(24_000_000_000)],
+            ["512 B", "512 MiB", "1.5 GiB", "22.4 GiB"]
+        );
     }
 }

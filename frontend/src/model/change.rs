@@ -60,7 +60,10 @@ mod tests {
     fn status_changes_do_not_disturb_an_edit() {
         let (base, latest) = (object("5", 1, false, 0), object("8", 1, false, 1));
         let mine = yaml::print(&base).replace("replicas: 1", "replicas: 3");
-        let Rebase::SaveAgain { text } = rebase(&base, &yaml::print(&base), &latest, &yaml::print(&latest), &mine) else { panic!() };
+        let Rebase::SaveAgain { text } = rebase(&base, &yaml::print(&base), &latest, &yaml::print(&latest), &mine)
+        else {
+            panic!()
+        };
         assert!(text.contains("resourceVersion: \"8\"") && text.contains("replicas: 3"), "{text}");
     }
 
@@ -76,7 +79,12 @@ mod tests {
         let spread = |version: &str, replicas: i64, z: &str| json!({"kind": "D", "metadata": {"name": "a", "resourceVersion": version}, "spec": {"a": replicas, "b": 1, "c": 2, "z": z}});
         let (base, latest) = (spread("5", 1, "old"), spread("8", 1, "new"));
         let mine = yaml::print(&base).replace("  a: 1", "  a: 3");
-        let Rebase::Merged { text } = rebase(&base, &yaml::print(&base), &latest, &yaml::print(&latest), &mine) else { panic!() };
-        assert!(text.contains("  a: 3") && text.contains("z: new") && text.contains("resourceVersion: \"8\""), "{text}");
+        let Rebase::Merged { text } = rebase(&base, &yaml::print(&base), &latest, &yaml::print(&latest), &mine) else {
+            panic!()
+        };
+        assert!(
+            text.contains("  a: 3") && text.contains("z: new") && text.contains("resourceVersion: \"8\""),
+            "{text}"
+        );
     }
 }

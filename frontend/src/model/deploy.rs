@@ -74,17 +74,24 @@ impl Form {
         let mut container = Map::new();
         container.insert("name".into(), json!(name));
         container.insert("image".into(), json!(self.image.trim()));
-        let ports: Vec<Value> = self.open_ports().map(|(number, port)| with_name(json!({ "containerPort": number }), &port.name)).collect();
+        let ports: Vec<Value> =
+            self.open_ports().map(|(number, port)| with_name(json!({ "containerPort": number }), &port.name)).collect();
         if !ports.is_empty() {
             container.insert("ports".into(), ports.into());
         }
-        let environment: Vec<Value> =
-            self.environment.iter().filter(|(key, _)| !key.trim().is_empty()).map(|(key, value)| json!({ "name": key.trim(), "value": value })).collect();
+        let environment: Vec<Value> = self
+            .environment
+            .iter()
+            .filter(|(key, _)| !key.trim().is_empty())
+            .map(|(key, value)| json!({ "name": key.trim(), "value": value }))
+            .collect();
         if !environment.is_empty() {
             container.insert("env".into(), environment.into());
         }
         let mut resources = Map::new();
-        for (field, cpu, memory) in [("requests", &self.cpu_request, &self.memory_request), ("limits", &self.cpu_limit, &self.memory_limit)] {
+        for (field, cpu, memory) in
+            [("requests", &self.cpu_request, &self.memory_request), ("limits", &self.cpu_limit, &self.memory_limit)]
+        {
             let set: Map<String, Value> = [("cpu", cpu), ("memory", memory)]
                 .into_iter()
                 .filter(|(_, amount)| !amount.trim().is_empty())
@@ -120,7 +127,11 @@ impl Form {
         let ports: Vec<Value> = self
             .open_ports()
             .map(|(number, port)| {
-                let name = if port.name.is_empty() && named { format!("port-{}", port.number.trim()) } else { port.name.clone() };
+                let name = if port.name.is_empty() && named {
+                    format!("port-{}", port.number.trim())
+                } else {
+                    port.name.clone()
+                };
                 with_name(json!({ "port": number, "targetPort": number }), &name)
             })
             .collect();
@@ -157,8 +168,15 @@ fn with_name(mut port: Value, name: &str) -> Value {
 /// The form's own words for a field of the objects it makes, for showing the server's causes beside the input.
 pub fn input_of_field(field: &str) -> Option<&'static str> {
     const TABLE: [(&str, &str); 9] = [
-        (".ports", "ports"), (".env", "environment"), ("spec.ports", "ports"), (".image", "image"), ("metadata.namespace", "namespace"),
-        ("metadata.name", "name"), ("spec.replicas", "replicas"), (".resources", "resources"), (".name", "name"),
+        (".ports", "ports"),
+        (".env", "environment"),
+        ("spec.ports", "ports"),
+        (".image", "image"),
+        ("metadata.namespace", "namespace"),
+        ("metadata.name", "name"),
+        ("spec.replicas", "replicas"),
+        (".resources", "resources"),
+        (".name", "name"),
     ];
     TABLE.iter().find(|(part, _)| field.contains(part)).map(|(_, input)| *input)
 }
@@ -183,7 +201,11 @@ mod tests {
             name: "web".into(),
             image: "demo:1".into(),
             replicas: "3".into(),
-            ports: vec![Port { number: "8080".into(), name: "http".into() }, Port { number: "9".into(), ..Port::default() }, Port::default()],
+            ports: vec![
+                Port { number: "8080".into(), name: "http".into() },
+                Port { number: "9".into(), ..Port::default() },
+                Port::default(),
+            ],
             expose: Expose::NodePort,
             environment: vec![("A".into(), "b".into()), (" ".into(), "x".into())],
             memory_limit: "64Mi".into(),
@@ -191,12 +213,18 @@ mod tests {
         };
         let objects = form.objects();
         assert_eq!(objects[0]["spec"]["replicas"], 3);
-        assert_eq!(objects[0]["spec"]["template"]["spec"]["containers"][0], json!({
-            "name": "web", "image": "demo:1", "ports": [{"containerPort": 8080, "name": "http"}, {"containerPort": 9}],
-            "env": [{"name": "A", "value": "b"}], "resources": {"limits": {"memory": "64Mi"}},
-        }));
+        assert_eq!(
+            objects[0]["spec"]["template"]["spec"]["containers"][0],
+            json!({
+                "name": "web", "image": "demo:1", "ports": [{"containerPort": 8080, "name": "http"}, {"containerPort": 9}],
+                "env": [{"name": "A", "value": "b"}], "resources": {"limits": {"memory": "64Mi"}},
+            })
+        );
         assert_eq!(objects[1]["spec"]["type"], "NodePort");
-        assert_eq!(objects[1]["spec"]["ports"], json!([{"name": "http", "port": 8080, "targetPort": 8080}, {"name": "port-9", "port": 9, "targetPort": 9}]));
+        assert_eq!(
+            objects[1]["spec"]["ports"],
+            json!([{"name": "http", "port": 8080, "targetPort": 8080}, {"name": "port-9", "port": 9, "targetPort": 9}])
+        );
         assert_eq!(objects[0]["spec"]["selector"]["matchLabels"], objects[1]["spec"]["selector"]);
     }
 
@@ -210,8 +238,14 @@ mod tests {
 
     #[test]
     fn causes_are_short() {
-        assert_eq!(short("Invalid value: -3: must be greater than or equal to 0"), "must be greater than or equal to 0");
-        assert_eq!(short("Invalid value: \"A: b\": a label must be short (e.g. 'x', regex 'y')"), "a label must be short");
+        assert_eq!(
+            short("Invalid value: -3: must be greater than or equal to 0"),
+            "must be greater than or equal to 0"
+        );
+        assert_eq!(
+            short("Invalid value: \"A: b\": a label must be short (e.g. 'x', regex 'y')"),
+            "a label must be short"
+        );
         assert_eq!(short("Required value"), "Required value");
     }
 

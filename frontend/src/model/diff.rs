@@ -37,7 +37,8 @@ pub fn lines(old: &str, new: &str) -> Vec<Line> {
 /// The changed parts with some unchanged lines around them; each part starts with its first line number in `old`.
 pub fn hunks(old: &str, new: &str) -> Vec<(usize, Vec<Line>)> {
     let all = lines(old, new);
-    let changed: Vec<usize> = all.iter().enumerate().filter(|(_, line)| !matches!(line, Line::Same(_))).map(|(index, _)| index).collect();
+    let changed: Vec<usize> =
+        all.iter().enumerate().filter(|(_, line)| !matches!(line, Line::Same(_))).map(|(index, _)| index).collect();
     let mut ranges: Vec<(usize, usize)> = Vec::new();
     for index in changed {
         let (from, to) = (index.saturating_sub(CONTEXT), (index + CONTEXT + 1).min(all.len()));
@@ -145,7 +146,8 @@ mod tests {
     #[test]
     fn a_diff_applied_gives_the_new_text() {
         // Every pair of short texts over three lines.
-        let texts: Vec<String> = (0..3_usize.pow(5)).map(|n| (0..5).map(|p| ["a\n", "b\n", ""][n / 3_usize.pow(p) % 3]).collect()).collect();
+        let texts: Vec<String> =
+            (0..3_usize.pow(5)).map(|n| (0..5).map(|p| ["a\n", "b\n", ""][n / 3_usize.pow(p) % 3]).collect()).collect();
         for old in texts.iter().step_by(5) {
             for new in texts.iter().step_by(7) {
                 let all = lines(old, new);

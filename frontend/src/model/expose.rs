@@ -40,7 +40,8 @@ pub fn service(workload: &Value, name: &str, type_: &str, openings: &[Opening]) 
             let mut port = json!({ "port": number(&opening.port), "targetPort": number(target) });
             let name = opening.name.trim();
             if !name.is_empty() || several {
-                port["name"] = json!(if name.is_empty() { format!("port-{}", opening.port.trim()) } else { name.to_owned() });
+                port["name"] =
+                    json!(if name.is_empty() { format!("port-{}", opening.port.trim()) } else { name.to_owned() });
             }
             port
         })
@@ -59,7 +60,8 @@ pub fn service(workload: &Value, name: &str, type_: &str, openings: &[Opening]) 
 /// `http 80 → 8080, NodePort 30080` for each port.
 pub fn port_words(service: &Value) -> Vec<String> {
     let words = |port: &Value| {
-        let (number, target, node) = (scalar(at(port, "port")), scalar(at(port, "targetPort")), scalar(at(port, "nodePort")));
+        let (number, target, node) =
+            (scalar(at(port, "port")), scalar(at(port, "targetPort")), scalar(at(port, "nodePort")));
         let mut words = if target.is_empty() || target == number { number } else { format!("{number} → {target}") };
         if !node.is_empty() {
             words.push_str(&format!(", node port {node}"));
@@ -83,16 +85,28 @@ mod tests {
     #[test]
     fn a_service_belongs_to_a_workload_when_its_selector_is_part_of_the_labels() {
         let labels = pod_labels(&web());
-        for (selector, yes) in [(json!({"app": "web"}), true), (json!({"app": "web", "tier": "front"}), true), (json!({"app": "db"}), false), (json!({}), false), (Value::Null, false)] {
+        for (selector, yes) in [
+            (json!({"app": "web"}), true),
+            (json!({"app": "web", "tier": "front"}), true),
+            (json!({"app": "db"}), false),
+            (json!({}), false),
+            (Value::Null, false),
+        ] {
             assert_eq!(selects(&json!({"spec": {"selector": selector}}), &labels), yes);
         }
     }
 
     #[test]
     fn exposing_keeps_the_selector_and_the_labels() {
-        let typed = [Opening { name: String::new(), port: "80".into(), target: "http".into() }, Opening { name: "x".into(), port: "90".into(), target: String::new() }];
+        let typed = [
+            Opening { name: String::new(), port: "80".into(), target: "http".into() },
+            Opening { name: "x".into(), port: "90".into(), target: String::new() },
+        ];
         let service = service(&web(), "web", "NodePort", &typed);
-        assert_eq!(service["spec"], json!({"type": "NodePort", "selector": {"app": "web"}, "ports": [{"name": "port-80", "port": 80, "targetPort": "http"}, {"name": "x", "port": 90, "targetPort": 90}]}));
+        assert_eq!(
+            service["spec"],
+            json!({"type": "NodePort", "selector": {"app": "web"}, "ports": [{"name": "port-80", "port": 80, "targetPort": "http"}, {"name": "x", "port": 90, "targetPort": 90}]})
+        );
         assert_eq!(service["metadata"], json!({"name": "web", "namespace": "a", "labels": {"team": "x"}}));
         assert_eq!(container_ports(&web()), [("8080".to_owned(), "http".to_owned())]);
     }

@@ -12,10 +12,32 @@ pub fn dependents(kind: &str) -> &'static [&'static str] {
         "StatefulSet" | "DaemonSet" => &["pods", "controllerrevisions.apps"],
         "CronJob" => &["jobs.batch", "pods"],
         "Service" => &["endpointslices.discovery.k8s.io", "endpoints"],
-        "Pod" | "ConfigMap" | "Secret" | "Event" | "Node" | "Role" | "ClusterRole" | "RoleBinding" | "ClusterRoleBinding" | "Lease" | "EndpointSlice" | "Endpoints" => &[],
-        "Namespace" => &["deployments.apps", "statefulsets.apps", "daemonsets.apps", "jobs.batch", "cronjobs.batch", "pods", "services", "configmaps", "secrets", "persistentvolumeclaims"],
+        "Pod" | "ConfigMap" | "Secret" | "Event" | "Node" | "Role" | "ClusterRole" | "RoleBinding"
+        | "ClusterRoleBinding" | "Lease" | "EndpointSlice" | "Endpoints" => &[],
+        "Namespace" => &[
+            "deployments.apps",
+            "statefulsets.apps",
+            "daemonsets.apps",
+            "jobs.batch",
+            "cronjobs.batch",
+            "pods",
+            "services",
+            "configmaps",
+            "secrets",
+            "persistentvolumeclaims",
+        ],
         // Owners of custom kinds most often make these.
-        _ => &["deployments.apps", "statefulsets.apps", "daemonsets.apps", "replicasets.apps", "jobs.batch", "pods", "services", "configmaps", "secrets"],
+        _ => &[
+            "deployments.apps",
+            "statefulsets.apps",
+            "daemonsets.apps",
+            "replicasets.apps",
+            "jobs.batch",
+            "pods",
+            "services",
+            "configmaps",
+            "secrets",
+        ],
     }
 }
 
@@ -74,9 +96,17 @@ mod tests {
         let object = |resource: &str, name: &str, owner: &str| {
             (resource.to_owned(), json!({"metadata": {"name": name, "uid": name, "ownerReferences": [{"uid": owner}]}}))
         };
-        let found = [object("replicasets.apps", "rs", "d"), object("pods", "p1", "rs"), object("pods", "p2", "rs"), object("pods", "alien", "x")];
+        let found = [
+            object("replicasets.apps", "rs", "d"),
+            object("pods", "p1", "rs"),
+            object("pods", "p2", "rs"),
+            object("pods", "alien", "x"),
+        ];
         let tree = tree("d", &found);
-        assert_eq!(tree.iter().map(|d| (d.name.as_str(), d.depth)).collect::<Vec<_>>(), [("rs", 0), ("p1", 1), ("p2", 1)]);
+        assert_eq!(
+            tree.iter().map(|d| (d.name.as_str(), d.depth)).collect::<Vec<_>>(),
+            [("rs", 0), ("p1", 1), ("p2", 1)]
+        );
         assert_eq!(summary(&tree), "1 replicaset, 2 pods");
     }
 

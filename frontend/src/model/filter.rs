@@ -50,7 +50,9 @@ impl Filter {
 
 fn test_row(test: &Test, row: &Row, columns: &[Column]) -> bool {
     match test {
-        Test::Label { key, value } => row.labels.iter().any(|(k, v)| &**k == key && (&**v == value || value.is_empty())),
+        Test::Label { key, value } => {
+            row.labels.iter().any(|(k, v)| &**k == key && (&**v == value || value.is_empty()))
+        }
         Test::Column { name, value } => {
             let known = columns.iter().position(|column| squeezed(&column.name).starts_with(name.as_str()));
             match known {
@@ -95,8 +97,14 @@ pub struct Order {
 }
 
 /// Filters and sorts. Rows arrive ordered by namespace and name, which also breaks ties.
-pub fn view<'a>(rows: impl Iterator<Item = &'a Arc<Row>>, columns: &[Column], filter: &Filter, order: Option<Order>) -> Vec<Arc<Row>> {
-    let mut shown: Vec<Arc<Row>> = rows.filter(|row| filter.is_empty() || filter.matches(row, columns)).cloned().collect();
+pub fn view<'a>(
+    rows: impl Iterator<Item = &'a Arc<Row>>,
+    columns: &[Column],
+    filter: &Filter,
+    order: Option<Order>,
+) -> Vec<Arc<Row>> {
+    let mut shown: Vec<Arc<Row>> =
+        rows.filter(|row| filter.is_empty() || filter.matches(row, columns)).cloned().collect();
     let Some(order) = order else { return shown };
     let age = matches!(order.by, By::Column(index) if columns.get(index).is_some_and(Column::is_age));
     let compare = |a: &Arc<Row>, b: &Arc<Row>| match order.by {
@@ -164,15 +172,31 @@ mod tests {
             created,
             deleting: false,
             labels: Box::new([("app".into(), "web".into())]),
-            cells: Box::new([Cell::Text(name.into()), Cell::Text(status.into()), Cell::Number(restarts), Cell::Text("1m".into())]),
+            cells: Box::new([
+                Cell::Text(name.into()),
+                Cell::Text(status.into()),
+                Cell::Number(restarts),
+                Cell::Text("1m".into()),
+            ]),
         })
     }
     fn columns() -> Vec<Column> {
-        ["Name", "Status", "Up-to-date", "Age"].iter().map(|name| Column { name: (*name).into(), ..Column::default() }).collect()
+        ["Name", "Status", "Up-to-date", "Age"]
+            .iter()
+            .map(|name| Column { name: (*name).into(), ..Column::default() })
+            .collect()
     }
     fn names(filter: &str, order: Option<Order>) -> String {
-        let rows = [row("a", "web-10", "Running", 2.0, 30), row("a", "web-9", "Pending", 10.0, 10), row("b", "db", "Running", 1.0, 20)];
-        view(rows.iter(), &columns(), &Filter::parse(filter), order).iter().map(|row| row.name.to_string()).collect::<Vec<_>>().join(" ")
+        let rows = [
+            row("a", "web-10", "Running", 2.0, 30),
+            row("a", "web-9", "Pending", 10.0, 10),
+            row("b", "db", "Running", 1.0, 20),
+        ];
+        view(rows.iter(), &columns(), &Filter::parse(filter), order)
+            .iter()
+            .map(|row| row.name.to_string())
+            .collect::<Vec<_>>()
+            .join(" ")
     }
 
     #[test]

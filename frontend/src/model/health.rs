@@ -48,14 +48,27 @@ pub fn tone_of_word(word: &str) -> Tone {
         None => word,
     };
     match word {
-        "Running" | "Ready" | "Active" | "Bound" | "Available" | "Complete" | "Completed" | "Succeeded" | "Healthy" | "True" | "Approved,Issued" | "Established" => Tone::Good,
-        "Pending" | "ContainerCreating" | "PodInitializing" | "Terminating" | "Progressing" | "Updating" | "Starting" | "Released" | "SuccessCriteriaMet" | "Suspended" | "Waiting" => Tone::Busy,
-        "Unknown" | "NotReady" | "Failed" | "Error" | "Evicted" | "OOMKilled" | "Lost" | "Denied" | "NodeLost" | "StartError" | "DeadlineExceeded" | "Unhealthy" => Tone::Bad,
+        "Running" | "Ready" | "Active" | "Bound" | "Available" | "Complete" | "Completed" | "Succeeded" | "Healthy"
+        | "True" | "Approved,Issued" | "Established" => Tone::Good,
+        "Pending" | "ContainerCreating" | "PodInitializing" | "Terminating" | "Progressing" | "Updating"
+        | "Starting" | "Released" | "SuccessCriteriaMet" | "Suspended" | "Waiting" => Tone::Busy,
+        "Unknown" | "NotReady" | "Failed" | "Error" | "Evicted" | "OOMKilled" | "Lost" | "Denied" | "NodeLost"
+        | "StartError" | "DeadlineExceeded" | "Unhealthy" => Tone::Bad,
         "Warning" | "Unschedulable" => Tone::Warn,
         _ if word.starts_with("NotReady") => Tone::Bad,
         _ if word.contains("SchedulingDisabled") => Tone::Warn,
-        _ if word.contains("BackOff") || word.contains("Err") || word.starts_with("Invalid") || word.starts_with("CreateContainer") || word.starts_with("ExitCode:") || word.starts_with("Signal:") => Tone::Bad,
-        _ if word.split_once('/').is_some_and(|(a, b)| a.parse::<u32>().is_ok() && b.parse::<u32>().is_ok()) => tone_of_ratio(word),
+        _ if word.contains("BackOff")
+            || word.contains("Err")
+            || word.starts_with("Invalid")
+            || word.starts_with("CreateContainer")
+            || word.starts_with("ExitCode:")
+            || word.starts_with("Signal:") =>
+        {
+            Tone::Bad
+        }
+        _ if word.split_once('/').is_some_and(|(a, b)| a.parse::<u32>().is_ok() && b.parse::<u32>().is_ok()) => {
+            tone_of_ratio(word)
+        }
         _ => Tone::Idle,
     }
 }
@@ -80,8 +93,22 @@ pub fn condition_is(object: &Value, type_: &str, status: &str) -> bool {
 
 /// Conditions whose `True` is the unwelcome state.
 pub fn is_good_when_false(type_: &str) -> bool {
-    type_.ends_with("Pressure") || type_.ends_with("Failure") || type_.ends_with("Failed")
-        || matches!(type_, "NetworkUnavailable" | "Failed" | "Stalled" | "Degraded" | "FailureTarget" | "DisruptionTarget" | "Suspended" | "Terminating" | "NonStructuralSchema" | "KubernetesAPIApprovalPolicyConformant")
+    type_.ends_with("Pressure")
+        || type_.ends_with("Failure")
+        || type_.ends_with("Failed")
+        || matches!(
+            type_,
+            "NetworkUnavailable"
+                | "Failed"
+                | "Stalled"
+                | "Degraded"
+                | "FailureTarget"
+                | "DisruptionTarget"
+                | "Suspended"
+                | "Terminating"
+                | "NonStructuralSchema"
+                | "KubernetesAPIApprovalPolicyConformant"
+        )
 }
 
 pub fn of(object: &Value) -> Option<Health> {
@@ -92,8 +119,14 @@ pub fn of(object: &Value) -> Option<Health> {
         "Pod" => Some(pod::health(object)),
         "Node" => Some(node(object)),
         "Deployment" => Some(deployment(object)),
-        "ReplicaSet" | "StatefulSet" | "ReplicationController" => Some(replicas(object, number(object, "spec/replicas"), number(object, "status/readyReplicas"))),
-        "DaemonSet" => Some(replicas(object, number(object, "status/desiredNumberScheduled"), number(object, "status/numberReady"))),
+        "ReplicaSet" | "StatefulSet" | "ReplicationController" => {
+            Some(replicas(object, number(object, "spec/replicas"), number(object, "status/readyReplicas")))
+        }
+        "DaemonSet" => Some(replicas(
+            object,
+            number(object, "status/desiredNumberScheduled"),
+            number(object, "status/numberReady"),
+        )),
         "Job" => Some(job(object)),
         "CronJob" if is_true(object, "spec/suspend") => Some(Health::new(Tone::Idle, "Suspended", "")),
         _ => generic(object),
@@ -124,10 +157,14 @@ fn node(object: &Value) -> Health {
     let message = ready.map_or("", |ready| text(ready, "message"));
     match ready.map_or("Unknown", |ready| text(ready, "status")) {
         "True" => {
-            let pressed = list(object, "status/conditions").iter().find(|c| is_good_when_false(text(c, "type")) && text(c, "status") == "True");
+            let pressed = list(object, "status/conditions")
+                .iter()
+                .find(|c| is_good_when_false(text(c, "type")) && text(c, "status") == "True");
             match pressed {
                 Some(condition) => Health::new(Tone::Warn, text(condition, "type"), text(condition, "message")),
-                None if is_true(object, "spec/unschedulable") => Health::new(Tone::Warn, "Cordoned", "new pods are kept away"),
+                None if is_true(object, "spec/unschedulable") => {
+                    Health::new(Tone::Warn, "Cordoned", "new pods are kept away")
+                }
                 None => Health::new(Tone::Good, "Ready", message),
             }
         }
@@ -151,13 +188,18 @@ fn deployment(object: &Value) -> Health {
     }
     let seen = status("observedGeneration") >= number(object, "metadata/generation");
     if !seen || status("updatedReplicas") < want || status("replicas") > status("updatedReplicas") {
-        return Health::new(Tone::Busy, "Rolling out", format!("{} of {want} updated, {count}", status("updatedReplicas")));
+        return Health::new(
+            Tone::Busy,
+            "Rolling out",
+            format!("{} of {want} updated, {count}", status("updatedReplicas")),
+        );
     }
     if want == 0 {
         return Health::new(Tone::Idle, "Scaled to zero", "");
     }
     // Its first pods are on their way, and not yet given up on.
-    let on_its_way = condition(object, "Progressing").is_some_and(|c| text(c, "status") == "True" && text(c, "reason") != "NewReplicaSetAvailable");
+    let on_its_way = condition(object, "Progressing")
+        .is_some_and(|c| text(c, "status") == "True" && text(c, "reason") != "NewReplicaSetAvailable");
     if status("availableReplicas") < want && on_its_way {
         return Health::new(Tone::Busy, "Rolling out", count);
     }
@@ -182,9 +224,16 @@ fn replicas(object: &Value, want: i64, ready: i64) -> Health {
 
 fn job(object: &Value) -> Health {
     let of_condition = |type_: &str, tone, word: &str| {
-        condition(object, type_).filter(|c| text(c, "status") == "True").map(|c| Health::new(tone, word, text(c, "message")))
+        condition(object, type_)
+            .filter(|c| text(c, "status") == "True")
+            .map(|c| Health::new(tone, word, text(c, "message")))
     };
-    let count = format!("{} active, {} succeeded, {} failed", number(object, "status/active"), number(object, "status/succeeded"), number(object, "status/failed"));
+    let count = format!(
+        "{} active, {} succeeded, {} failed",
+        number(object, "status/active"),
+        number(object, "status/succeeded"),
+        number(object, "status/failed")
+    );
     of_condition("Failed", Tone::Bad, "Failed")
         .or_else(|| of_condition("Complete", Tone::Good, "Complete"))
         .or_else(|| of_condition("Suspended", Tone::Idle, "Suspended"))
@@ -208,8 +257,16 @@ mod tests {
         check(with(json!({"replicas": 3}), full.clone()), Tone::Good, "Healthy");
         check(with(json!({"replicas": 4}), full.clone()), Tone::Busy, "Rolling out");
         check(with(json!({"replicas": 3, "paused": true}), full), Tone::Idle, "Paused");
-        check(with(json!({"replicas": 3}), json!({"observedGeneration": 1, "replicas": 3, "updatedReplicas": 3})), Tone::Busy, "Rolling out");
-        check(with(json!({"replicas": 3}), json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3})), Tone::Bad, "Degraded");
+        check(
+            with(json!({"replicas": 3}), json!({"observedGeneration": 1, "replicas": 3, "updatedReplicas": 3})),
+            Tone::Busy,
+            "Rolling out",
+        );
+        check(
+            with(json!({"replicas": 3}), json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3})),
+            Tone::Bad,
+            "Degraded",
+        );
         let fresh = json!({"observedGeneration": 2, "replicas": 3, "updatedReplicas": 3, "conditions": [{"type": "Progressing", "status": "True", "reason": "ReplicaSetUpdated"}]});
         check(with(json!({"replicas": 3}), fresh), Tone::Busy, "Rolling out");
         check(with(json!({"replicas": 0}), json!({"observedGeneration": 2})), Tone::Idle, "Scaled to zero");
@@ -221,24 +278,56 @@ mod tests {
     fn nodes_and_jobs() {
         let ready = json!([{"type": "MemoryPressure", "status": "False"}, {"type": "Ready", "status": "True"}]);
         check(json!({"kind": "Node", "status": {"conditions": ready}}), Tone::Good, "Ready");
-        check(json!({"kind": "Node", "spec": {"unschedulable": true}, "status": {"conditions": ready}}), Tone::Warn, "Cordoned");
-        check(json!({"kind": "Node", "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}), Tone::Bad, "Unreachable");
+        check(
+            json!({"kind": "Node", "spec": {"unschedulable": true}, "status": {"conditions": ready}}),
+            Tone::Warn,
+            "Cordoned",
+        );
+        check(
+            json!({"kind": "Node", "status": {"conditions": [{"type": "Ready", "status": "Unknown"}]}}),
+            Tone::Bad,
+            "Unreachable",
+        );
         check(json!({"kind": "Node", "status": {}}), Tone::Bad, "Unreachable");
         check(json!({"kind": "Job", "status": {"active": 1}}), Tone::Busy, "Running");
-        check(json!({"kind": "Job", "status": {"conditions": [{"type": "Failed", "status": "True"}]}}), Tone::Bad, "Failed");
+        check(
+            json!({"kind": "Job", "status": {"conditions": [{"type": "Failed", "status": "True"}]}}),
+            Tone::Bad,
+            "Failed",
+        );
     }
 
     #[test]
     fn other_kinds_by_phase_or_condition() {
         check(json!({"kind": "Namespace", "status": {"phase": "Active"}}), Tone::Good, "Active");
-        check(json!({"kind": "Widget", "status": {"conditions": [{"type": "Ready", "status": "False"}]}}), Tone::Bad, "Not ready");
-        check(json!({"kind": "Widget", "metadata": {"deletionTimestamp": "x", "finalizers": ["a/b"]}}), Tone::Busy, "Terminating");
+        check(
+            json!({"kind": "Widget", "status": {"conditions": [{"type": "Ready", "status": "False"}]}}),
+            Tone::Bad,
+            "Not ready",
+        );
+        check(
+            json!({"kind": "Widget", "metadata": {"deletionTimestamp": "x", "finalizers": ["a/b"]}}),
+            Tone::Busy,
+            "Terminating",
+        );
         assert_eq!(of(&json!({"kind": "ConfigMap"})), None);
     }
 
     #[test]
     fn words() {
-        for (word, tone) in [("Running", Tone::Good), ("CrashLoopBackOff", Tone::Bad), ("Init:0/2", Tone::Busy), ("1/2", Tone::Warn), ("0/2", Tone::Warn), ("2/2", Tone::Good), ("ImagePullBackOff", Tone::Bad), ("Ready,SchedulingDisabled", Tone::Warn), ("NotReady,SchedulingDisabled", Tone::Bad), ("10.96.0.1", Tone::Idle), ("ErrImageNeverPull", Tone::Bad)] {
+        for (word, tone) in [
+            ("Running", Tone::Good),
+            ("CrashLoopBackOff", Tone::Bad),
+            ("Init:0/2", Tone::Busy),
+            ("1/2", Tone::Warn),
+            ("0/2", Tone::Warn),
+            ("2/2", Tone::Good),
+            ("ImagePullBackOff", Tone::Bad),
+            ("Ready,SchedulingDisabled", Tone::Warn),
+            ("NotReady,SchedulingDisabled", Tone::Bad),
+            ("10.96.0.1", Tone::Idle),
+            ("ErrImageNeverPull", Tone::Bad),
+        ] {
             assert_eq!(tone_of_word(word), tone, "{word}");
         }
     }

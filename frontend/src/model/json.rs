@@ -7,7 +7,9 @@ pub fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
     let mut here = value;
     for part in path.split('/').filter(|part| !part.is_empty()) {
         here = match here {
-            Value::Array(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)).unwrap_or(&Value::Null),
+            Value::Array(items) => {
+                part.parse::<usize>().ok().and_then(|index| items.get(index)).unwrap_or(&Value::Null)
+            }
             other => other.get(part).unwrap_or(&Value::Null),
         };
     }
@@ -73,7 +75,16 @@ pub fn as_new(object: &Value) -> Value {
         map.remove("status");
     }
     if let Some(meta) = fresh.get_mut("metadata").and_then(Value::as_object_mut) {
-        for key in ["uid", "resourceVersion", "creationTimestamp", "generation", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "ownerReferences"] {
+        for key in [
+            "uid",
+            "resourceVersion",
+            "creationTimestamp",
+            "generation",
+            "selfLink",
+            "deletionTimestamp",
+            "deletionGracePeriodSeconds",
+            "ownerReferences",
+        ] {
             meta.remove(key);
         }
     }

@@ -40,7 +40,11 @@ impl LogBuffer {
         let line = LogLine { id: self.next, source, time: time.to_owned(), text: strip_escapes(text) };
         self.next += 1;
         // Lines of several sources arrive nearly in order: look for the place from the end.
-        let place = if time.is_empty() { self.lines.len() } else { self.lines.iter().rposition(|old| order(&old.time) <= order(time)).map_or(0, |at| at + 1) };
+        let place = if time.is_empty() {
+            self.lines.len()
+        } else {
+            self.lines.iter().rposition(|old| order(&old.time) <= order(time)).map_or(0, |at| at + 1)
+        };
         self.lines.insert(place, line);
         while self.lines.len() > MAX_LINES {
             self.lines.pop_front();
@@ -64,7 +68,14 @@ impl LogBuffer {
 /// A key that orders RFC 3339 times with fractions of any length.
 fn order(time: &str) -> (i64, String) {
     let seconds = crate::model::time::parse(time).unwrap_or(i64::MIN);
-    let fraction: String = time.get(19..).unwrap_or_default().strip_prefix('.').unwrap_or_default().chars().take_while(char::is_ascii_digit).collect();
+    let fraction: String = time
+        .get(19..)
+        .unwrap_or_default()
+        .strip_prefix('.')
+        .unwrap_or_default()
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
     (seconds, fraction.trim_end_matches('0').to_owned())
 }
 
@@ -101,7 +112,12 @@ mod tests {
     #[test]
     fn lines_of_sources_are_merged_by_time() {
         let mut buffer = LogBuffer::default();
-        for (source, line) in [(0, "2026-01-01T00:00:01.5Z b"), (1, "2026-01-01T00:00:01.25Z a"), (0, "2026-01-01T00:00:03Z d"), (1, "2026-01-01T00:00:02.000000001Z c")] {
+        for (source, line) in [
+            (0, "2026-01-01T00:00:01.5Z b"),
+            (1, "2026-01-01T00:00:01.25Z a"),
+            (0, "2026-01-01T00:00:03Z d"),
+            (1, "2026-01-01T00:00:02.000000001Z c"),
+        ] {
             buffer.push(source, line.as_bytes(), "");
         }
         assert_eq!(texts(&buffer, ""), ["a", "b", "c", "d"]);

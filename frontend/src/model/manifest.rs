@@ -47,9 +47,21 @@ fn document(line: usize, lines: &[&str]) -> Option<Document> {
     let found = match serde_json::from_str::<Value>(&text) {
         Ok(object) if object.is_object() => {
             let read = |path: &str| json::text(&object, path).to_owned();
-            [read("apiVersion"), read("kind"), read("metadata/name"), read("metadata/generateName"), read("metadata/namespace")]
+            [
+                read("apiVersion"),
+                read("kind"),
+                read("metadata/name"),
+                read("metadata/generateName"),
+                read("metadata/namespace"),
+            ]
         }
-        _ => [read("apiVersion"), read("kind"), read("metadata.name"), read("metadata.generateName"), read("metadata.namespace")],
+        _ => [
+            read("apiVersion"),
+            read("kind"),
+            read("metadata.name"),
+            read("metadata.generateName"),
+            read("metadata.namespace"),
+        ],
     };
     let [api_version, kind, name, generate_name, namespace] = found;
     Some(Document { line, text, api_version, kind, name, generate_name, namespace })
@@ -85,18 +97,36 @@ pub fn template(api_version: &str, kind: &str, namespace: &str) -> String {
         "Secret" => "type: Opaque\nstringData:\n  key: value\n",
         "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet" => return workload(&head, kind),
         "Pod" => "spec:\n  containers:\n  - name: main\n    image: pilothouse.local/demo:1\n",
-        "Job" => "spec:\n  backoffLimit: 2\n  template:\n    spec:\n      restartPolicy: Never\n      containers:\n      - name: main\n        image: pilothouse.local/demo:1\n        command: [\"sh\", \"-c\", \"echo done\"]\n",
-        "CronJob" => "spec:\n  schedule: \"*/5 * * * *\"\n  jobTemplate:\n    spec:\n      template:\n        spec:\n          restartPolicy: Never\n          containers:\n          - name: main\n            image: pilothouse.local/demo:1\n            command: [\"sh\", \"-c\", \"date\"]\n",
-        "Service" => "spec:\n  selector:\n    app.kubernetes.io/name: example\n  ports:\n  - name: http\n    port: 80\n    targetPort: 8080\n",
-        "Ingress" => "spec:\n  rules:\n  - host: example.local\n    http:\n      paths:\n      - path: /\n        pathType: Prefix\n        backend:\n          service:\n            name: example\n            port:\n              number: 80\n",
+        "Job" => {
+            "spec:\n  backoffLimit: 2\n  template:\n    spec:\n      restartPolicy: Never\n      containers:\n      - name: main\n        image: pilothouse.local/demo:1\n        command: [\"sh\", \"-c\", \"echo done\"]\n"
+        }
+        "CronJob" => {
+            "spec:\n  schedule: \"*/5 * * * *\"\n  jobTemplate:\n    spec:\n      template:\n        spec:\n          restartPolicy: Never\n          containers:\n          - name: main\n            image: pilothouse.local/demo:1\n            command: [\"sh\", \"-c\", \"date\"]\n"
+        }
+        "Service" => {
+            "spec:\n  selector:\n    app.kubernetes.io/name: example\n  ports:\n  - name: http\n    port: 80\n    targetPort: 8080\n"
+        }
+        "Ingress" => {
+            "spec:\n  rules:\n  - host: example.local\n    http:\n      paths:\n      - path: /\n        pathType: Prefix\n        backend:\n          service:\n            name: example\n            port:\n              number: 80\n"
+        }
         "NetworkPolicy" => "spec:\n  podSelector: {}\n  policyTypes: [\"Ingress\"]\n",
-        "Role" | "ClusterRole" => "rules:\n- apiGroups: [\"\"]\n  resources: [\"pods\"]\n  verbs: [\"get\", \"list\", \"watch\"]\n",
-        "RoleBinding" | "ClusterRoleBinding" => "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: ClusterRole\n  name: view\nsubjects:\n- apiGroup: rbac.authorization.k8s.io\n  kind: User\n  name: somebody\n",
-        "PersistentVolumeClaim" => "spec:\n  accessModes: [\"ReadWriteOnce\"]\n  resources:\n    requests:\n      storage: 1Gi\n",
+        "Role" | "ClusterRole" => {
+            "rules:\n- apiGroups: [\"\"]\n  resources: [\"pods\"]\n  verbs: [\"get\", \"list\", \"watch\"]\n"
+        }
+        "RoleBinding" | "ClusterRoleBinding" => {
+            "roleRef:\n  apiGroup: rbac.authorization.k8s.io\n  kind: ClusterRole\n  name: view\nsubjects:\n- apiGroup: rbac.authorization.k8s.io\n  kind: User\n  name: somebody\n"
+        }
+        "PersistentVolumeClaim" => {
+            "spec:\n  accessModes: [\"ReadWriteOnce\"]\n  resources:\n    requests:\n      storage: 1Gi\n"
+        }
         "ResourceQuota" => "spec:\n  hard:\n    pods: \"20\"\n    requests.cpu: \"4\"\n    requests.memory: 8Gi\n",
-        "LimitRange" => "spec:\n  limits:\n  - type: Container\n    default:\n      memory: 256Mi\n    defaultRequest:\n      cpu: 50m\n      memory: 64Mi\n",
+        "LimitRange" => {
+            "spec:\n  limits:\n  - type: Container\n    default:\n      memory: 256Mi\n    defaultRequest:\n      cpu: 50m\n      memory: 64Mi\n"
+        }
         "PriorityClass" => "value: 1000\n",
-        "PodDisruptionBudget" => "spec:\n  minAvailable: 1\n  selector:\n    matchLabels:\n      app.kubernetes.io/name: example\n",
+        "PodDisruptionBudget" => {
+            "spec:\n  minAvailable: 1\n  selector:\n    matchLabels:\n      app.kubernetes.io/name: example\n"
+        }
         "User" => "spec:\n  displayName: Somebody\n  groups: []\n",
         "Namespace" | "ServiceAccount" => "",
         _ => "spec: {}\n",
@@ -121,7 +151,10 @@ mod tests {
     #[test]
     fn a_text_is_cut_into_its_documents() {
         let all = documents(TEXT);
-        let seen: Vec<_> = all.iter().map(|d| (d.line, d.api_version.as_str(), d.kind.as_str(), d.name.as_str(), d.namespace.as_str())).collect();
+        let seen: Vec<_> = all
+            .iter()
+            .map(|d| (d.line, d.api_version.as_str(), d.kind.as_str(), d.name.as_str(), d.namespace.as_str()))
+            .collect();
         assert_eq!(seen, [(1, "v1", "ConfigMap", "one", "a"), (8, "apps/v1", "Deployment", "two", "")]);
         assert!(all[1].text.starts_with("apiVersion: apps/v1 # the newest\n"));
         assert_eq!(documents("\n# nothing\n---\n"), []);
@@ -129,13 +162,18 @@ mod tests {
 
     #[test]
     fn json_is_read_too() {
-        let all = documents("{\n \"apiVersion\": \"v1\", \"kind\": \"Pod\",\n \"metadata\": {\"generateName\": \"web-\"}}\n");
+        let all =
+            documents("{\n \"apiVersion\": \"v1\", \"kind\": \"Pod\",\n \"metadata\": {\"generateName\": \"web-\"}}\n");
         assert_eq!((all[0].kind.as_str(), all[0].title().as_str(), all[0].problem()), ("Pod", "Pod web-…", None));
     }
 
     #[test]
     fn what_is_missing_is_said() {
-        for (text, problem) in [("kind: Pod\n", "apiVersion is missing"), ("apiVersion: v1\n", "kind is missing"), ("apiVersion: v1\nkind: Pod\nspec: {}\n", "metadata.name is missing")] {
+        for (text, problem) in [
+            ("kind: Pod\n", "apiVersion is missing"),
+            ("apiVersion: v1\n", "kind is missing"),
+            ("apiVersion: v1\nkind: Pod\nspec: {}\n", "metadata.name is missing"),
+        ] {
             assert_eq!(documents(text)[0].problem(), Some(problem));
         }
     }
@@ -144,7 +182,10 @@ mod tests {
     fn every_template_names_itself() {
         for kind in ["ConfigMap", "Deployment", "StatefulSet", "DaemonSet", "Widget", "Namespace", "Job", "Role"] {
             let all = documents(&template("g/v1", kind, "here"));
-            assert_eq!((all.len(), all[0].kind.as_str(), all[0].name.as_str(), all[0].namespace.as_str()), (1, kind, "example", "here"));
+            assert_eq!(
+                (all.len(), all[0].kind.as_str(), all[0].name.as_str(), all[0].namespace.as_str()),
+                (1, kind, "example", "here")
+            );
         }
     }
 }

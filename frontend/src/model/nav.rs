@@ -12,7 +12,8 @@ pub enum Section {
 }
 
 impl Section {
-    pub const ALL: [Self; 7] = [Self::Workloads, Self::Network, Self::Config, Self::Storage, Self::Access, Self::Cluster, Self::Custom];
+    pub const ALL: [Self; 7] =
+        [Self::Workloads, Self::Network, Self::Config, Self::Storage, Self::Access, Self::Cluster, Self::Custom];
 
     pub fn title(self) -> &'static str {
         match self {
@@ -100,7 +101,9 @@ pub fn plural_title(kind: &str) -> String {
     match kind {
         _ if kind.ends_with("ss") || kind.ends_with("ch") || kind.ends_with('x') => format!("{kind}es"),
         _ if kind.ends_with('s') => kind.to_owned(),
-        _ if kind.ends_with('y') && !kind.ends_with("ey") && !kind.ends_with("ay") => format!("{}ies", &kind[..kind.len() - 1]),
+        _ if kind.ends_with('y') && !kind.ends_with("ey") && !kind.ends_with("ay") => {
+            format!("{}ies", &kind[..kind.len() - 1])
+        }
         _ => format!("{kind}s"),
     }
 }
@@ -113,13 +116,23 @@ mod tests {
     fn every_kind_has_a_place() {
         assert_eq!(place("deployments.apps").map(|p| (p.0, p.2)), Some((Section::Workloads, false)));
         assert_eq!(place("widgets.example.com").map(|p| p.0), Some(Section::Custom));
-        assert_eq!(place("flowschemas.flowcontrol.apiserver.k8s.io").map(|p| (p.0, p.2)), Some((Section::Cluster, true)));
+        assert_eq!(
+            place("flowschemas.flowcontrol.apiserver.k8s.io").map(|p| (p.0, p.2)),
+            Some((Section::Cluster, true))
+        );
         assert_eq!(place("events.events.k8s.io"), None);
     }
 
     #[test]
     fn plurals() {
-        for (kind, plural) in [("Pod", "Pods"), ("Ingress", "Ingresses"), ("NetworkPolicy", "NetworkPolicies"), ("StorageClass", "StorageClasses"), ("Endpoints", "Endpoints"), ("Gateway", "Gateways")] {
+        for (kind, plural) in [
+            ("Pod", "Pods"),
+            ("Ingress", "Ingresses"),
+            ("NetworkPolicy", "NetworkPolicies"),
+            ("StorageClass", "StorageClasses"),
+            ("Endpoints", "Endpoints"),
+            ("Gateway", "Gateways"),
+        ] {
             assert_eq!(plural_title(kind), plural);
         }
     }

@@ -50,7 +50,8 @@ pub fn containers(pod: &Value) -> Vec<Container> {
     ] {
         let statuses = list(pod, statuses);
         for spec in list(pod, specs) {
-            let status = statuses.iter().find(|status| text(status, "name") == text(spec, "name")).unwrap_or(&Value::Null);
+            let status =
+                statuses.iter().find(|status| text(status, "name") == text(spec, "name")).unwrap_or(&Value::Null);
             let role = if base == Role::Init && text(spec, "restartPolicy") == "Always" { Role::Sidecar } else { base };
             out.push(container(spec, status, role));
         }
@@ -62,7 +63,12 @@ fn container(spec: &Value, status: &Value, role: Role) -> Container {
     let ready = is_true(status, "ready");
     let (tone, state, why, since) = if let Some(running) = status.pointer("/state/running") {
         let tone = if ready || role != Role::Main { Tone::Good } else { Tone::Warn };
-        (tone, "Running".to_owned(), if tone == Tone::Warn { "not ready" } else { "" }.to_owned(), text(running, "startedAt").to_owned())
+        (
+            tone,
+            "Running".to_owned(),
+            if tone == Tone::Warn { "not ready" } else { "" }.to_owned(),
+            text(running, "startedAt").to_owned(),
+        )
     } else if let Some(ended) = status.pointer("/state/terminated") {
         let (tone, word) = ending(ended);
         (tone, word, text(ended, "message").to_owned(), text(ended, "finishedAt").to_owned())
@@ -108,10 +114,11 @@ pub fn status_word(pod: &Value) -> String {
     }
     let all = containers(pod);
     let inits = list(pod, "spec/initContainers").len();
-    let open_init = all.iter().filter(|c| matches!(c.role, Role::Init | Role::Sidecar)).enumerate().find(|(_, c)| match c.role {
-        Role::Sidecar => c.state != "Running",
-        _ => !(c.state == "Completed" || c.state == "ExitCode:0"),
-    });
+    let open_init =
+        all.iter().filter(|c| matches!(c.role, Role::Init | Role::Sidecar)).enumerate().find(|(_, c)| match c.role {
+            Role::Sidecar => c.state != "Running",
+            _ => !(c.state == "Completed" || c.state == "ExitCode:0"),
+        });
     if let Some((index, init)) = open_init.filter(|_| !list(pod, "status/initContainerStatuses").is_empty()) {
         word = match init.state.as_str() {
             "Waiting" | "PodInitializing" | "Running" => format!("Init:{index}/{inits}"),
@@ -141,8 +148,12 @@ pub fn ready_count(pod: &Value) -> (usize, usize) {
 pub fn health(pod: &Value) -> Health {
     let word = status_word(pod);
     let (ready, total) = ready_count(pod);
-    let waiting = containers(pod).into_iter().find(|c| c.tone == Tone::Bad && !c.why.is_empty()).map(|c| format!("{}: {}", c.name, c.why));
-    let unscheduled = condition(pod, "PodScheduled").filter(|c| text(c, "status") == "False").map(|c| text(c, "message").to_owned());
+    let waiting = containers(pod)
+        .into_iter()
+        .find(|c| c.tone == Tone::Bad && !c.why.is_empty())
+        .map(|c| format!("{}: {}", c.name, c.why));
+    let unscheduled =
+        condition(pod, "PodScheduled").filter(|c| text(c, "status") == "False").map(|c| text(c, "message").to_owned());
     let why = unscheduled.clone().or(waiting).unwrap_or_else(|| match text(pod, "status/message") {
         "" => format!("{ready} of {total} containers ready"),
         message => message.to_owned(),
@@ -186,11 +197,14 @@ mod tests {
 
     #[test]
     fn init_containers_come_first() {
-        let mut pod = pod(json!({"phase": "Pending", "initContainerStatuses": [{"name": "i", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}, {"name": "j", "state": {"running": {}}}]}));
+        let mut pod = pod(
+            json!({"phase": "Pending", "initContainerStatuses": [{"name": "i", "state": {"terminated": {"exitCode": 0, "reason": "Completed"}}}, {"name": "j", "state": {"running": {}}}]}),
+        );
         pod["spec"]["initContainers"] = json!([{"name": "i"}, {"name": "j"}]);
         assert_eq!(status_word(&pod), "Init:1/2");
         assert_eq!(health(&pod).tone, Tone::Busy);
-        pod["status"]["initContainerStatuses"][1] = json!({"name": "j", "state": {"waiting": {"reason": "ImagePullBackOff"}}});
+        pod["status"]["initContainerStatuses"][1] =
+            json!({"name": "j", "state": {"waiting": {"reason": "ImagePullBackOff"}}});
         assert_eq!(status_word(&pod), "Init:ImagePullBackOff");
         assert_eq!(health(&pod).tone, Tone::Bad);
     }
@@ -199,7 +213,9 @@ mod tests {
     fn a_pod_that_runs_but_is_not_ready_is_a_warning() {
         let half = pod(json!({"phase": "Running", "containerStatuses": [running("a", true), running("b", false)]}));
         assert_eq!(health(&half), Health::new(Tone::Warn, "Running", "1 of 2 containers ready"));
-        let stuck = pod(json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]}));
+        let stuck = pod(
+            json!({"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}]}),
+        );
         assert_eq!(health(&stuck), Health::new(Tone::Warn, "Pending", "0/1 nodes"));
     }
 }

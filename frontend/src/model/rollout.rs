@@ -98,7 +98,9 @@ mod tests {
     #[test]
     fn what_the_controller_has_not_seen_is_old() {
         let status = json!({"observedGeneration": 1, "replicas": 3, "updatedReplicas": 3, "availableReplicas": 3});
-        let at_generation = |generation: i64| progress(&json!({"metadata": {"generation": generation}, "spec": {"replicas": 4}, "status": status}));
+        let at_generation = |generation: i64| {
+            progress(&json!({"metadata": {"generation": generation}, "spec": {"replicas": 4}, "status": status}))
+        };
         assert_eq!(at_generation(1), Progress { desired: 4, updated: 3, available: 3, old: 0, unavailable: 0 });
         assert_eq!(at_generation(2), Progress { desired: 4, updated: 0, available: 3, old: 3, unavailable: 0 });
     }
@@ -112,7 +114,10 @@ mod tests {
         };
         let sets = [set("a", "d", "9", "demo:1"), set("b", "d", "10", "demo:2"), set("c", "other", "11", "demo:3")];
         let found = revisions(&deployment, sets.iter());
-        assert_eq!(found.iter().map(|r| (r.number, r.images[0].as_str())).collect::<Vec<_>>(), [(10, "demo:2"), (9, "demo:1")]);
+        assert_eq!(
+            found.iter().map(|r| (r.number, r.images[0].as_str())).collect::<Vec<_>>(),
+            [(10, "demo:2"), (9, "demo:1")]
+        );
         assert_eq!(at(&found[0].template, "metadata/labels"), &json!({"app": "x"}));
         assert_eq!(rollback_patch(&found[1])[0]["value"]["spec"]["containers"][0]["image"], "demo:1");
     }

@@ -157,7 +157,12 @@ fn print_string(out: &mut String, text: &str) {
 /// Whether a string may stand without quotes and still be read as that string.
 fn is_plain(text: &str) -> bool {
     let Some(first) = text.chars().next() else { return false };
-    let harmless_start = first.is_ascii_alphabetic() || first == '_' || first == '/' || first == '$' || first == '(' || (first.is_ascii_digit() && !looks_numeric(text));
+    let harmless_start = first.is_ascii_alphabetic()
+        || first == '_'
+        || first == '/'
+        || first == '$'
+        || first == '('
+        || (first.is_ascii_digit() && !looks_numeric(text));
     harmless_start
         && !text.ends_with([' ', ':'])
         && !text.contains(": ")
@@ -174,7 +179,8 @@ fn is_word(text: &str) -> bool {
 
 /// Numbers in any base, dates and times: anything that begins with a digit and is not clearly a word.
 fn looks_numeric(text: &str) -> bool {
-    let allowed = |c: char| c.is_ascii_hexdigit() || matches!(c, '.' | '_' | '-' | '+' | ':' | 'x' | 'o' | 'T' | 'Z' | ' ');
+    let allowed =
+        |c: char| c.is_ascii_hexdigit() || matches!(c, '.' | '_' | '-' | '+' | ':' | 'x' | 'o' | 'T' | 'Z' | ' ');
     text.chars().all(allowed)
 }
 
@@ -198,11 +204,57 @@ mod tests {
 
     #[test]
     fn quotes_what_would_be_read_as_something_else() {
-        for text in ["", "true", "No", "null", "~", "1", "1.5", "0x1f", "1e3", "2024-01-01", "12:30", "- a", "a: b", "a #b", "*x", "&x", "@x", "%x", "!x", "{a", "[a", "'a", "a:", " a", "a ", "|", ">", "?", "=", "<<", ".5", "+1", "-1"] {
+        for text in [
+            "",
+            "true",
+            "No",
+            "null",
+            "~",
+            "1",
+            "1.5",
+            "0x1f",
+            "1e3",
+            "2024-01-01",
+            "12:30",
+            "- a",
+            "a: b",
+            "a #b",
+            "*x",
+            "&x",
+            "@x",
+            "%x",
+            "!x",
+            "{a",
+            "[a",
+            "'a",
+            "a:",
+            " a",
+            "a ",
+            "|",
+            ">",
+            "?",
+            "=",
+            "<<",
+            ".5",
+            "+1",
+            "-1",
+        ] {
             let printed = print(&json!({ "k": text }));
             assert!(printed.starts_with("k: \""), "{text:?} printed {printed:?}");
         }
-        for text in ["web", "demo:1", "registry.local/a/b@sha256:0f", "a#b", "10.244.0.0/16", "100m", "256Mi", "http://x/y?z=1", "$(NAME)", "/bin/sh", "v1.36.0"] {
+        for text in [
+            "web",
+            "demo:1",
+            "registry.local/a/b@sha256:0f",
+            "a#b",
+            "10.244.0.0/16",
+            "100m",
+            "256Mi",
+            "http://x/y?z=1",
+            "$(NAME)",
+            "/bin/sh",
+            "v1.36.0",
+        ] {
             assert_eq!(print(&json!({ "k": text })), format!("k: {text}\n"));
         }
     }

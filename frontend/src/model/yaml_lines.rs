@@ -175,10 +175,17 @@ mod tests {
     #[test]
     fn finds_fields() {
         let cases = [
-            ("metadata.name", 3), ("metadata.labels[a.b/c]", 5), ("spec.replicas", 9), ("spec.containers[0].name", 11),
-            ("spec.containers[0].ports[1].containerPort", 14), ("spec.containers[0].ports[1].name", 15),
-            ("spec.containers[1].name", 16), ("spec.containers[1].image", 17),
-            ("spec.containers[1].resources.limits", 16), ("spec.containers", 10), ("spec.missing", 6),
+            ("metadata.name", 3),
+            ("metadata.labels[a.b/c]", 5),
+            ("spec.replicas", 9),
+            ("spec.containers[0].name", 11),
+            ("spec.containers[0].ports[1].containerPort", 14),
+            ("spec.containers[0].ports[1].name", 15),
+            ("spec.containers[1].name", 16),
+            ("spec.containers[1].image", 17),
+            ("spec.containers[1].resources.limits", 16),
+            ("spec.containers", 10),
+            ("spec.missing", 6),
         ];
         for (path, line) in cases {
             assert_eq!(line_of(TEXT, path), Some(line), "{path}");
@@ -188,17 +195,35 @@ mod tests {
 
     #[test]
     fn reads_scalars() {
-        let cases = [("apiVersion", Some("apps/v1")), ("metadata.name", Some("web")), ("spec.replicas", Some("3")), ("spec.containers[1].image", Some("demo")), ("spec", None), ("spec.script", None), ("metadata.uid", None)];
+        let cases = [
+            ("apiVersion", Some("apps/v1")),
+            ("metadata.name", Some("web")),
+            ("spec.replicas", Some("3")),
+            ("spec.containers[1].image", Some("demo")),
+            ("spec", None),
+            ("spec.script", None),
+            ("metadata.uid", None),
+        ];
         for (path, value) in cases {
             assert_eq!(value_of(TEXT, path).as_deref(), value, "{path}");
         }
         let flow = "metadata: {labels: {name: no, x: [1, 2]}, name: \"a b\", namespace: c} # d\n";
-        assert_eq!((value_of(flow, "metadata.name").as_deref(), value_of(flow, "metadata.namespace").as_deref(), value_of(flow, "metadata.uid")), (Some("a b"), Some("c"), None));
+        assert_eq!(
+            (
+                value_of(flow, "metadata.name").as_deref(),
+                value_of(flow, "metadata.namespace").as_deref(),
+                value_of(flow, "metadata.uid")
+            ),
+            (Some("a b"), Some("c"), None)
+        );
     }
 
     #[test]
     fn reads_the_line_of_a_parser_error() {
-        assert_eq!(line_in_message("error converting YAML to JSON: yaml: line 12: did not find expected key"), Some(12));
+        assert_eq!(
+            line_in_message("error converting YAML to JSON: yaml: line 12: did not find expected key"),
+            Some(12)
+        );
         assert_eq!(line_in_message("no number"), None);
     }
 }

@@ -28,7 +28,13 @@ pub fn access() -> impl IntoView {
     let me = RwSignal::new(None::<serde_json::Value>);
     let rules = RwSignal::new(None::<Result<Rules, pilothouse_api::Status>>);
     spawn_local(async move {
-        let call = Call { method: Method::Post, path: "/apis/authentication.k8s.io/v1/selfsubjectreviews".into(), content_type: JSON, body: json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" }).to_string(), kubectl: String::new() };
+        let call = Call {
+            method: Method::Post,
+            path: "/apis/authentication.k8s.io/v1/selfsubjectreviews".into(),
+            content_type: JSON,
+            body: json!({ "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview" }).to_string(),
+            kubectl: String::new(),
+        };
         let answer = http::send(&call).await.unwrap_or_default();
         me.try_set(Some(read::at(&answer, "status/userInfo").clone()));
     });
@@ -44,8 +50,14 @@ pub fn access() -> impl IntoView {
     });
     let who = move || {
         let user = app.user();
-        let name = me.with(|me| me.as_ref().map(|me| read::text(me, "username").to_owned())).filter(|name| !name.is_empty()).unwrap_or(user.username);
-        let groups = me.with(|me| me.as_ref().map(|me| read::list(me, "groups").iter().map(read::scalar).collect::<Vec<_>>())).filter(|groups| !groups.is_empty()).unwrap_or(user.groups);
+        let name = me
+            .with(|me| me.as_ref().map(|me| read::text(me, "username").to_owned()))
+            .filter(|name| !name.is_empty())
+            .unwrap_or(user.username);
+        let groups = me
+            .with(|me| me.as_ref().map(|me| read::list(me, "groups").iter().map(read::scalar).collect::<Vec<_>>()))
+            .filter(|groups| !groups.is_empty())
+            .unwrap_or(user.groups);
         let groups: Vec<(String, String)> = groups.into_iter().map(|group| (group, String::new())).collect();
         view! { <dl class="facts">{fact("User", name)}{fact("Groups", chips(&groups))}</dl> }
     };
@@ -71,10 +83,16 @@ pub fn access() -> impl IntoView {
 fn matrix(rules: &Rules) -> impl IntoView + use<> {
     let app = app();
     let note = rules.incomplete.then(|| view! { <p class="problems">"The server could not list all rules: some of what is marked as allowed may be refused."</p> });
-    let mut found: Vec<_> = app.discovery.with(|discovery| discovery.all().filter_map(|resource| place(&resource.group_resource()).map(|place| (place, resource.clone()))).collect());
+    let mut found: Vec<_> = app.discovery.with(|discovery| {
+        discovery
+            .all()
+            .filter_map(|resource| place(&resource.group_resource()).map(|place| (place, resource.clone())))
+            .collect()
+    });
     found.sort_by(|a, b| (a.0.0, a.0.1, &a.1.kind).cmp(&(b.0.0, b.0.1, &b.1.kind)));
     let section = |section: Section| {
-        let rows: Vec<_> = found.iter().filter(|(place, _)| place.0 == section).map(|(_, resource)| resource.clone()).collect();
+        let rows: Vec<_> =
+            found.iter().filter(|(place, _)| place.0 == section).map(|(_, resource)| resource.clone()).collect();
         if rows.is_empty() {
             return ().into_any();
         }

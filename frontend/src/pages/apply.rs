@@ -31,7 +31,10 @@ use crate::routes::Route;
 #[derive(Clone, PartialEq)]
 enum Outcome {
     New,
-    Changed { before: Arc<Value>, after: Arc<Value> },
+    Changed {
+        before: Arc<Value>,
+        after: Arc<Value>,
+    },
     Same,
     /// Cannot be rehearsed: its namespace is made by a document before it.
     AfterNamespace,
@@ -67,7 +70,9 @@ fn prepare(app: App, document: &Document, force: bool) -> Result<(Arc<Resource>,
         return Err(problem.into());
     }
     let found = app.discovery.with_untracked(|discovery| discovery.by_kind(&document.api_version, &document.kind));
-    let Some(found) = found else { return Err(format!("The server has no kind {} in {}.", document.kind, document.api_version)) };
+    let Some(found) = found else {
+        return Err(format!("The server has no kind {} in {}.", document.kind, document.api_version));
+    };
     let version = document.api_version.rsplit('/').next().unwrap_or_default().to_owned();
     let resource = Resource { version, ..(*found).clone() };
     let chosen = app.namespace.get_untracked();
@@ -86,7 +91,8 @@ fn prepare(app: App, document: &Document, force: bool) -> Result<(Arc<Resource>,
 }
 
 async fn rehearse(app: App, document: &Document, made: &[String], force: bool) -> (Step, Vec<(usize, String)>) {
-    let mut step = Step { title: document.title(), namespace: String::new(), call: None, route: None, outcome: Outcome::New };
+    let mut step =
+        Step { title: document.title(), namespace: String::new(), call: None, route: None, outcome: Outcome::New };
     let at = |(line, text): (usize, String)| (document.line + line - 1, text);
     let (resource, namespace, call) = match prepare(app, document, force) {
         Ok(found) => found,
@@ -146,10 +152,14 @@ pub fn apply() -> impl IntoView {
     let (busy, force) = (RwSignal::new(false), RwSignal::new(false));
     // The outcome, and the text it is of.
     let plan = RwSignal::new(None::<(String, Vec<Step>)>);
-    let current = Memo::new(move |_| editor.text.with(|text| plan.with(|plan| plan.as_ref().is_some_and(|(of, _)| of == text))));
+    let current =
+        Memo::new(move |_| editor.text.with(|text| plan.with(|plan| plan.as_ref().is_some_and(|(of, _)| of == text))));
     let ready = Memo::new(move |_| {
-        let willing = |step: &Step| matches!(step.outcome, Outcome::New | Outcome::Changed { .. } | Outcome::Same | Outcome::AfterNamespace);
-        current.get() && plan.with(|plan| plan.as_ref().is_some_and(|(_, steps)| !steps.is_empty() && steps.iter().all(willing)))
+        let willing = |step: &Step| {
+            matches!(step.outcome, Outcome::New | Outcome::Changed { .. } | Outcome::Same | Outcome::AfterNamespace)
+        };
+        current.get()
+            && plan.with(|plan| plan.as_ref().is_some_and(|(_, steps)| !steps.is_empty() && steps.iter().all(willing)))
     });
     let check = move |_| {
         busy.set(true);
@@ -200,14 +210,18 @@ pub fn apply() -> impl IntoView {
                     app.go(route.clone());
                 }
                 (true, _) => app.note(format!("{count} objects were applied")),
-                (false, _) => app.note(format!("{applied} of {count} objects were applied; the rest was left as it was")),
+                (false, _) => {
+                    app.note(format!("{applied} of {count} objects were applied; the rest was left as it was"))
+                }
             }
         });
     };
-    let outcome = move || match plan.get() {
+    let outcome = move || {
+        match plan.get() {
         None => empty("edit", "Nothing is stored yet", "Write or drop one or several objects, separated by ---. What would come of each is shown here before anything is changed.").into_any(),
         Some((_, steps)) if steps.is_empty() => empty("edit", "No object in the text", "An object has at least apiVersion, kind and metadata.name.").into_any(),
         Some((_, steps)) => view! { <ol class="plan" class:stale=move || !current.get() data-testid="apply-plan">{steps.into_iter().map(step_view).collect_view()}</ol> }.into_any(),
+    }
     };
     view! {
         <div class="page">
@@ -232,7 +246,9 @@ fn words(status: &Status, text: &str) -> Vec<String> {
 fn step_view(step: Step) -> impl IntoView {
     let (tone, word) = step.outcome.mark();
     let title = match &step.route {
-        Some(route) if matches!(step.outcome, Outcome::Done | Outcome::Same | Outcome::Changed { .. }) => view! { <a href=route.href()>{step.title}</a> }.into_any(),
+        Some(route) if matches!(step.outcome, Outcome::Done | Outcome::Same | Outcome::Changed { .. }) => {
+            view! { <a href=route.href()>{step.title}</a> }.into_any()
+        }
         _ => view! { <b>{step.title}</b> }.into_any(),
     };
     let body = match &step.outcome {

@@ -29,24 +29,43 @@ fn collection(object: &Value) -> String {
 /// A problem with the input it belongs to (empty for none).
 type Problem = (String, String);
 
-
 fn problems_of(status: &pilothouse_api::Status) -> Vec<Problem> {
-    let causes: Vec<Problem> = status.details.iter().flat_map(|details| &details.causes).filter(|cause| !cause.field.is_empty()).map(|cause| (input_of_field(&cause.field).unwrap_or_default().to_owned(), short(&cause.message))).collect();
-    if causes.is_empty() { vec![(if status.reason == "AlreadyExists" { "name".into() } else { String::new() }, in_words(status))] } else { causes }
+    let causes: Vec<Problem> = status
+        .details
+        .iter()
+        .flat_map(|details| &details.causes)
+        .filter(|cause| !cause.field.is_empty())
+        .map(|cause| (input_of_field(&cause.field).unwrap_or_default().to_owned(), short(&cause.message)))
+        .collect();
+    if causes.is_empty() {
+        vec![(if status.reason == "AlreadyExists" { "name".into() } else { String::new() }, in_words(status))]
+    } else {
+        causes
+    }
 }
 
 pub fn deploy() -> impl IntoView {
     let app = app();
     let namespace = app.namespace.get_untracked();
-    let form = RwSignal::new(Form { namespace: if namespace.is_empty() { "default".into() } else { namespace }, ..Form::default() });
+    let form = RwSignal::new(Form {
+        namespace: if namespace.is_empty() { "default".into() } else { namespace },
+        ..Form::default()
+    });
     let named = RwSignal::new(false);
     let busy = RwSignal::new(false);
     let problems = RwSignal::new(Vec::<Problem>::new());
     let namespaces = namespace_names();
-    let about = move |input: &'static str| move || problems.with(|all| all.iter().find(|(place, _)| place == input).map(|(_, text)| text.clone()));
+    let about = move |input: &'static str| {
+        move || problems.with(|all| all.iter().find(|(place, _)| place == input).map(|(_, text)| text.clone()))
+    };
     let error = move |input: &'static str| view! { <small class="field-error" role="alert">{about(input)}</small> };
-    let may = Memo::new(move |_| app.may(&form.with(|form| form.namespace.clone()), &Ask::new("create", "deployments.apps")));
-    let calls = move || form.with(|form| form.objects().iter().map(|object| Call::create(&collection(object), object)).collect::<Vec<_>>());
+    let may =
+        Memo::new(move |_| app.may(&form.with(|form| form.namespace.clone()), &Ask::new("create", "deployments.apps")));
+    let calls = move || {
+        form.with(|form| {
+            form.objects().iter().map(|object| Call::create(&collection(object), object)).collect::<Vec<_>>()
+        })
+    };
     let submit = move |event: leptos::ev::SubmitEvent| {
         event.prevent_default();
         busy.set(true);
@@ -66,7 +85,10 @@ pub fn deploy() -> impl IntoView {
                 match perform(app, &call).await {
                     Ok(made) => {
                         let path = format!("{}/{}", collection(object), json::name(&made));
-                        let undo = Call::delete(&path, &serde_json::json!({ "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background" }));
+                        let undo = Call::delete(
+                            &path,
+                            &serde_json::json!({ "apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background" }),
+                        );
                         app.done(format!("{what} was created"), call, Some(undo));
                     }
                     Err(status) => {

@@ -66,16 +66,25 @@ fn dialog(subject: &Subject, open: RwSignal<bool>) -> impl IntoView + use<> {
     let (name, namespace) = (subject.name.clone(), subject.namespace.clone());
     let title = format!("Expose {name}");
     let body = move || {
-        let mut first: Vec<Opening> = object.with_untracked(|object| container_ports(object)).into_iter().map(|(port, name)| Opening { name, port: port.clone(), target: port }).collect();
+        let mut first: Vec<Opening> = object
+            .with_untracked(|object| container_ports(object))
+            .into_iter()
+            .map(|(port, name)| Opening { name, port: port.clone(), target: port })
+            .collect();
         if first.is_empty() {
             first.push(Opening::default());
         }
-        let (typed_name, type_, openings) = (RwSignal::new(name.clone()), RwSignal::new("ClusterIP"), RwSignal::new(first));
+        let (typed_name, type_, openings) =
+            (RwSignal::new(name.clone()), RwSignal::new("ClusterIP"), RwSignal::new(first));
         let (problem, busy) = (RwSignal::new(String::new()), RwSignal::new(false));
         let path = format!("/api/v1/namespaces/{namespace}/services");
         let call = {
             let path = path.clone();
-            move || object.with(|object| Call::create(&path, &service(object, &typed_name.get(), type_.get(), &openings.get())))
+            move || {
+                object.with(|object| {
+                    Call::create(&path, &service(object, &typed_name.get(), type_.get(), &openings.get()))
+                })
+            }
         };
         let made = call.clone();
         let act = move |event: leptos::ev::SubmitEvent| {
@@ -86,12 +95,21 @@ fn dialog(subject: &Subject, open: RwSignal<bool>) -> impl IntoView + use<> {
             spawn_local(async move {
                 match perform(app, &call).await {
                     Ok(made) => {
-                        let undo = Call::delete(&format!("{path}/{}", read::name(&made)), &json!({ "apiVersion": "v1", "kind": "DeleteOptions" }));
+                        let undo = Call::delete(
+                            &format!("{path}/{}", read::name(&made)),
+                            &json!({ "apiVersion": "v1", "kind": "DeleteOptions" }),
+                        );
                         app.done(format!("Service {} was created", read::name(&made)), call, Some(undo));
                         open.try_set(false);
                     }
                     Err(status) => {
-                        let causes: Vec<String> = status.details.iter().flat_map(|details| &details.causes).filter(|cause| !cause.field.is_empty()).map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+                        let causes: Vec<String> = status
+                            .details
+                            .iter()
+                            .flat_map(|details| &details.causes)
+                            .filter(|cause| !cause.field.is_empty())
+                            .map(|cause| format!("{}: {}", cause.field, cause.message))
+                            .collect();
                         problem.try_set(if causes.is_empty() { in_words(&status) } else { causes.join("\n") });
                     }
                 }
@@ -99,7 +117,10 @@ fn dialog(subject: &Subject, open: RwSignal<bool>) -> impl IntoView + use<> {
             });
         };
         let row = move |index: usize| {
-            let field = move |title: &'static str, test: &'static str, get: fn(&Opening) -> String, set: fn(&mut Opening, String)| {
+            let field = move |title: &'static str,
+                              test: &'static str,
+                              get: fn(&Opening) -> String,
+                              set: fn(&mut Opening, String)| {
                 view! { <label class="field grow"><span>{title}</span><input class="input" data-testid=format!("{test}-{index}") prop:value=move || openings.with(|all| all.get(index).map(get)) on:input=move |event| openings.update(|all| if let Some(opening) = all.get_mut(index) { set(opening, event_target_value(&event)) })/></label> }
             };
             view! {

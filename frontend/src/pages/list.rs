@@ -5,8 +5,8 @@ use std::sync::Arc;
 use leptos::prelude::*;
 
 use crate::api::access::Ask;
-use crate::api::discovery::Resource;
 use crate::api::decode::Key;
+use crate::api::discovery::Resource;
 use crate::api::live::{Phase, Query};
 use crate::app::app;
 use crate::browser;
@@ -42,11 +42,19 @@ pub fn list(resource: Arc<Resource>) -> impl IntoView {
 fn create_button(resource: &Resource) -> impl IntoView + use<> {
     let app = app();
     let id = resource.group_resource();
-    let href = if id == "deployments.apps" { Route::Deploy.href() } else { format!("{}?kind={id}", Route::Apply.href()) };
+    let href =
+        if id == "deployments.apps" { Route::Deploy.href() } else { format!("{}?kind={id}", Route::Apply.href()) };
     let (namespaced, ask) = (resource.namespaced, Ask::new("create", &id));
     let may = Memo::new(move |_| app.may(&if namespaced { app.namespace.get() } else { String::new() }, &ask));
-    let makes_sense = resource.has_verb("create") && !matches!(resource.kind.as_str(), "Event" | "Node" | "Lease" | "EndpointSlice" | "Endpoints" | "ControllerRevision");
-    move || (makes_sense && may.get()).then(|| view! { <a class="button" href=href.clone() data-testid="create">{icon("plus")}"Create"</a> })
+    let makes_sense = resource.has_verb("create")
+        && !matches!(
+            resource.kind.as_str(),
+            "Event" | "Node" | "Lease" | "EndpointSlice" | "Endpoints" | "ControllerRevision"
+        );
+    move || {
+        (makes_sense && may.get())
+            .then(|| view! { <a class="button" href=href.clone() data-testid="create">{icon("plus")}"Create"</a> })
+    }
 }
 
 fn table_with_bar(model: Model, resource: Arc<Resource>, namespace: String) -> impl IntoView {
@@ -59,7 +67,11 @@ fn table_with_bar(model: Model, resource: Arc<Resource>, namespace: String) -> i
     Effect::new(move |before: Option<()>| {
         let text = model.filter.get();
         if before.is_some() {
-            browser::replace_query(&if text.is_empty() { String::new() } else { format!("?filter={}", crate::routes::encode(&text)) });
+            browser::replace_query(&if text.is_empty() {
+                String::new()
+            } else {
+                format!("?filter={}", crate::routes::encode(&text))
+            });
         }
     });
     let deleting = RwSignal::new(false);

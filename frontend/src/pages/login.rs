@@ -24,7 +24,10 @@ pub fn LoginPage() -> impl IntoView {
                 Err(status) => {
                     let text = match status.code {
                         401 | 403 => "User name or password is wrong.".to_owned(),
-                        429 => format!("Too many attempts. Try again in {} seconds.", status.details.map_or(10, |details| details.retry_after_seconds.max(1))),
+                        429 => format!(
+                            "Too many attempts. Try again in {} seconds.",
+                            status.details.map_or(10, |details| details.retry_after_seconds.max(1))
+                        ),
                         0 => "The server does not answer.".to_owned(),
                         _ => status.message,
                     };

@@ -12,11 +12,11 @@ use leptos::task::spawn_local;
 use web_sys::AbortController;
 
 use crate::api::call::JSON;
+use crate::api::collections::{Object, objects};
 use crate::api::http::{self, Chunks};
 use crate::api::lines::Lines;
 use crate::api::live::Query;
 use crate::api::mutate::in_words;
-use crate::api::collections::{Object, objects};
 use crate::browser;
 use crate::components::icon::icon;
 use crate::components::status::empty;
@@ -126,7 +126,13 @@ impl Streams {
 
     /// Opens what is new and closes what is not wanted any more.
     fn want(&self, wanted: &[Found], previous: bool) {
-        let gone: Vec<Source> = self.open.borrow().keys().filter(|source| !wanted.iter().any(|found| found.source == **source)).cloned().collect();
+        let gone: Vec<Source> = self
+            .open
+            .borrow()
+            .keys()
+            .filter(|source| !wanted.iter().any(|found| found.source == **source))
+            .cloned()
+            .collect();
         for source in gone {
             if let Some(open) = self.open.borrow_mut().remove(&source) {
                 open.abort.abort();
@@ -137,7 +143,9 @@ impl Streams {
                 continue;
             }
             let Ok(abort) = AbortController::new() else { return };
-            if let Some(old) = self.open.borrow_mut().insert(found.source.clone(), Open { abort: abort.clone(), turn: found.turn }) {
+            if let Some(old) =
+                self.open.borrow_mut().insert(found.source.clone(), Open { abort: abort.clone(), turn: found.turn })
+            {
                 old.abort.abort();
             }
             let (streams, found) = (self.clone(), found.clone());
@@ -150,7 +158,10 @@ impl Streams {
         let mut wait = 500;
         loop {
             let after = self.last.borrow().get(&found.source).cloned().unwrap_or_default();
-            let mut path = format!("/api/v1/namespaces/{}/pods/{}/log?container={}&timestamps=true", self.namespace, found.source.pod, found.source.container);
+            let mut path = format!(
+                "/api/v1/namespaces/{}/pods/{}/log?container={}&timestamps=true",
+                self.namespace, found.source.pod, found.source.container
+            );
             match () {
                 () if previous => path.push_str("&previous=true"),
                 () if after.is_empty() => path.push_str(&format!("&follow=true&tailLines={TAIL}")),
@@ -178,7 +189,14 @@ impl Streams {
         }
     }
 
-    async fn read(&self, path: &str, index: usize, source: &Source, after: &str, abort: &AbortController) -> Result<usize, pilothouse_api::Status> {
+    async fn read(
+        &self,
+        path: &str,
+        index: usize,
+        source: &Source,
+        after: &str,
+        abort: &AbortController,
+    ) -> Result<usize, pilothouse_api::Status> {
         let response = http::open(&http::get(path), "*/*", Some(&abort.signal())).await?;
         self.problem.try_set(String::new());
         let chunks = Chunks::of(&response)?;
@@ -212,19 +230,23 @@ pub fn logs(subject: &Subject) -> impl IntoView + use<> {
         Signal::derive(move || vec![object.get()])
     } else {
         let selector = subject.object.with_untracked(|object| selector_text(object));
-        let live = objects(Query::new(format!("/api/v1/namespaces/{}/pods", subject.namespace), JSON).with("labelSelector", &selector));
+        let live = objects(
+            Query::new(format!("/api/v1/namespaces/{}/pods", subject.namespace), JSON).with("labelSelector", &selector),
+        );
         Signal::derive(move || live.values())
     };
     let found = Memo::new(move |_| pods.with(|pods| pods.iter().flat_map(|pod| found_in(pod)).collect::<Vec<_>>()));
     let names = Memo::new(move |_| {
-        let mut names: Vec<String> = found.with(|found| found.iter().map(|found| found.source.container.clone()).collect());
+        let mut names: Vec<String> =
+            found.with(|found| found.iter().map(|found| found.source.container.clone()).collect());
         names.sort();
         names.dedup();
         names
     });
     let asked = browser::query().strip_prefix("?container=").unwrap_or_default().to_owned();
     let container = RwSignal::new(asked);
-    let (previous, stamps, following, search) = (RwSignal::new(false), RwSignal::new(false), RwSignal::new(true), RwSignal::new(String::new()));
+    let (previous, stamps, following, search) =
+        (RwSignal::new(false), RwSignal::new(false), RwSignal::new(true), RwSignal::new(String::new()));
     let streams = Streams::new(&subject.namespace);
     let (changed, problem) = (streams.changed, streams.problem);
     let shared = StoredValue::new_local(streams);
@@ -234,7 +256,9 @@ pub fn logs(subject: &Subject) -> impl IntoView + use<> {
         if before.is_some_and(|before| before != now) {
             streams.reset();
         }
-        let wanted: Vec<Found> = found.with(|found| found.iter().filter(|found| now.0.is_empty() || found.source.container == now.0).cloned().collect());
+        let wanted: Vec<Found> = found.with(|found| {
+            found.iter().filter(|found| now.0.is_empty() || found.source.container == now.0).cloned().collect()
+        });
         streams.want(&wanted, now.1);
         now
     });
@@ -259,7 +283,9 @@ pub fn logs(subject: &Subject) -> impl IntoView + use<> {
     let download = move |_| {
         let text = shared.with_value(|streams| {
             let names = streams.names.borrow();
-            let line = |line: LogLine| format!("{} {} {}", line.time, names.get(line.source).map_or("", |source| &source.container), line.text);
+            let line = |line: LogLine| {
+                format!("{} {} {}", line.time, names.get(line.source).map_or("", |source| &source.container), line.text)
+            };
             streams.buffer.borrow().matching("").into_iter().map(line).collect::<Vec<_>>().join("\n")
         });
         browser::download(&format!("{name}.log"), &text);
@@ -293,7 +319,13 @@ pub fn logs(subject: &Subject) -> impl IntoView + use<> {
 
 /// The lines in sight only; stays at the end while following, and pauses when the reader scrolls up.
 #[component]
-fn LogView(lines: Memo<Vec<LogLine>>, following: RwSignal<bool>, stamps: RwSignal<bool>, names: Signal<Vec<Source>, LocalStorage>, pods: bool) -> impl IntoView {
+fn LogView(
+    lines: Memo<Vec<LogLine>>,
+    following: RwSignal<bool>,
+    stamps: RwSignal<bool>,
+    names: Signal<Vec<Source>, LocalStorage>,
+    pods: bool,
+) -> impl IntoView {
     let node = NodeRef::<html::Div>::new();
     let (top, height) = (RwSignal::new(0_usize), RwSignal::new(600_usize));
     Effect::new(move || {
@@ -310,7 +342,9 @@ fn LogView(lines: Memo<Vec<LogLine>>, following: RwSignal<bool>, stamps: RwSigna
     let scrolled = move |_| {
         let Some(element) = node.get_untracked() else { return };
         let (now, view) = (element.scroll_top(), element.client_height());
-        if usize::try_from(now).unwrap_or_default() + 4 * LINE_HEIGHT < top.get_untracked() && element.scroll_height() - now - view > 4 * LINE_HEIGHT as i32 {
+        if usize::try_from(now).unwrap_or_default() + 4 * LINE_HEIGHT < top.get_untracked()
+            && element.scroll_height() - now - view > 4 * LINE_HEIGHT as i32
+        {
             following.set(false);
         }
         top.set(usize::try_from(now).unwrap_or_default());
@@ -327,7 +361,13 @@ fn LogView(lines: Memo<Vec<LogLine>>, following: RwSignal<bool>, stamps: RwSigna
     let row = move |line: LogLine| {
         let source = names.with(|names| names.get(line.source).cloned());
         let several = names.with(|names| names.len() > 1);
-        let label = source.filter(|_| several).map(|source| if pods { format!("{} ", source.pod.rsplit('-').next().unwrap_or_default()) + &source.container } else { source.container });
+        let label = source.filter(|_| several).map(|source| {
+            if pods {
+                format!("{} ", source.pod.rsplit('-').next().unwrap_or_default()) + &source.container
+            } else {
+                source.container
+            }
+        });
         let time = line.time.clone();
         view! {
             <div class="log-line">

@@ -30,7 +30,10 @@ use crate::components::status::{empty, skeleton};
 use crate::routes::Route;
 
 /// Builds a page for a resource once discovery knows it.
-pub fn with_resource<V: IntoView + 'static>(name: String, page: impl Fn(Arc<Resource>) -> V + Send + Sync + 'static) -> AnyView {
+pub fn with_resource<V: IntoView + 'static>(
+    name: String,
+    page: impl Fn(Arc<Resource>) -> V + Send + Sync + 'static,
+) -> AnyView {
     let app = app();
     let found = Memo::new(move |_| app.discovery.with(|discovery| (discovery.is_empty(), discovery.get(&name))));
     (move || match found.get() {
@@ -45,7 +48,8 @@ pub fn with_resource<V: IntoView + 'static>(name: String, page: impl Fn(Arc<Reso
 pub fn with_discovery<V: IntoView + 'static>(page: impl Fn() -> V + Send + Sync + 'static) -> AnyView {
     let app = app();
     let known = Memo::new(move |_| app.discovery.with(|discovery| !discovery.is_empty()));
-    (move || if known.get() { page().into_any() } else { view! { <div class="page">{skeleton(6)}</div> }.into_any() }).into_any()
+    (move || if known.get() { page().into_any() } else { view! { <div class="page">{skeleton(6)}</div> }.into_any() })
+        .into_any()
 }
 
 pub fn not_found(path: &str) -> impl IntoView + use<> {

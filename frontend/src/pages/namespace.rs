@@ -3,8 +3,8 @@
 use leptos::prelude::*;
 
 use crate::api::call::JSON;
-use crate::api::live::{Live, Query};
 use crate::api::collections::{extracts, objects};
+use crate::api::live::{Live, Query};
 use crate::app::app;
 use crate::components::events;
 use crate::components::icon::icon;
@@ -19,8 +19,18 @@ use crate::routes::Route;
 
 /// Kinds counted on the page.
 const COUNTED: [&str; 12] = [
-    "deployments.apps", "statefulsets.apps", "daemonsets.apps", "pods", "jobs.batch", "cronjobs.batch", "services", "ingresses.networking.k8s.io",
-    "configmaps", "secrets", "serviceaccounts", "persistentvolumeclaims",
+    "deployments.apps",
+    "statefulsets.apps",
+    "daemonsets.apps",
+    "pods",
+    "jobs.batch",
+    "cronjobs.batch",
+    "services",
+    "ingresses.networking.k8s.io",
+    "configmaps",
+    "secrets",
+    "serviceaccounts",
+    "persistentvolumeclaims",
 ];
 
 pub fn namespace(subject: &Subject) -> impl IntoView + use<> {
@@ -33,10 +43,16 @@ pub fn namespace(subject: &Subject) -> impl IntoView + use<> {
         let (name, title) = (name.clone(), plural_title(&resource.kind));
         let open = move |event: leptos::ev::MouseEvent| {
             event.prevent_default();
-            owner.with_value(|owner| if let Some(owner) = owner { owner.with(|| choose_namespace(&name)) });
+            owner.with_value(|owner| {
+                if let Some(owner) = owner {
+                    owner.with(|| choose_namespace(&name))
+                }
+            });
             app.go(Route::list(id));
         };
-        Some(view! { <a class="tile" href=Route::list(id).href() on:click=open><b class="num">{move || if live.is_loading() { "–".to_owned() } else { live.len().to_string() }}</b><span>{title}</span></a> })
+        Some(
+            view! { <a class="tile" href=Route::list(id).href() on:click=open><b class="num">{move || if live.is_loading() { "–".to_owned() } else { live.len().to_string() }}</b><span>{title}</span></a> },
+        )
     };
     let tiles = COUNTED.iter().map(|id| tile(id)).collect_view();
     let quotas = objects(Query::new(format!("/api/v1/namespaces/{name}/resourcequotas"), JSON));
@@ -61,7 +77,11 @@ pub fn namespace(subject: &Subject) -> impl IntoView + use<> {
     let switch = {
         let name = name.clone();
         move |_| {
-            owner.with_value(|owner| if let Some(owner) = owner { owner.with(|| choose_namespace(&name)) });
+            owner.with_value(|owner| {
+                if let Some(owner) = owner {
+                    owner.with(|| choose_namespace(&name))
+                }
+            });
             app.go(Route::list("pods"));
         }
     };

@@ -4,8 +4,8 @@ use leptos::prelude::*;
 use serde_json::json;
 
 use crate::api::call::{Call, JSON, STRATEGIC};
-use crate::api::live::Query;
 use crate::api::collections::extracts;
+use crate::api::live::Query;
 use crate::app::app;
 use crate::components::facts::{chips, conditions};
 use crate::model::capacity::{allocatable, by_node, extract};
@@ -23,12 +23,19 @@ pub fn actions(subject: &Subject) -> impl IntoView + use<> {
         let (path, name) = (subject.path(), subject.name.clone());
         let call = move |on: bool| {
             let word = if on { "cordon" } else { "uncordon" };
-            Call::patch(&path, STRATEGIC, &json!({ "spec": { "unschedulable": if on { json!(true) } else { json!(null) } } })).kubectl(format!("kubectl {word} {name}"))
+            Call::patch(
+                &path,
+                STRATEGIC,
+                &json!({ "spec": { "unschedulable": if on { json!(true) } else { json!(null) } } }),
+            )
+            .kubectl(format!("kubectl {word} {name}"))
         };
         let text = if cordoned { "takes pods again" } else { "takes no new pods" };
         let said = format!("{} {text}", subject.name);
         let (icon, title) = if cordoned { ("play", "Uncordon") } else { ("pause", "Cordon") };
-        subject.action("patch", "", icon, title, "cordon", move || app.act(said.clone(), call(!cordoned), Some(call(cordoned)), || {}))
+        subject.action("patch", "", icon, title, "cordon", move || {
+            app.act(said.clone(), call(!cordoned), Some(call(cordoned)), || {})
+        })
     }
 }
 
@@ -41,17 +48,50 @@ pub fn node(subject: &Subject) -> impl IntoView + use<> {
     let capacity = {
         let name = name.clone();
         move || {
-            let asked = pods.with(|pods| by_node(pods.values().map(|(_, pod)| pod))).get(&name).copied().unwrap_or_default();
+            let asked =
+                pods.with(|pods| by_node(pods.values().map(|(_, pod)| pod))).get(&name).copied().unwrap_or_default();
             object.with(|object| capacity_rows(allocatable(object), asked, samples.of(&name)))
         }
     };
     let facts = move || {
         object.with(|object| {
             let info = |field: &str| text(object, &format!("status/nodeInfo/{field}")).to_owned();
-            let addresses = list(object, "status/addresses").iter().map(|address| format!("{} {}", text(address, "type"), text(address, "address"))).collect::<Vec<_>>().join(", ");
-            let taints = list(object, "spec/taints").iter().map(|taint| format!("{}{}:{}", text(taint, "key"), match text(taint, "value") { "" => String::new(), value => format!("={value}") }, text(taint, "effect"))).collect::<Vec<_>>().join(", ");
-            let ranges = list(object, "spec/podCIDRs").iter().map(crate::model::json::scalar).collect::<Vec<_>>().join(", ");
-            summary::about(object, &[("Addresses", addresses), ("Pod range", ranges), ("Taints", taints), ("Agent", info("kubeletVersion")), ("Runtime", info("containerRuntimeVersion")), ("System", info("osImage")), ("Kernel", info("kernelVersion")), ("Architecture", info("architecture"))]).into_any()
+            let addresses = list(object, "status/addresses")
+                .iter()
+                .map(|address| format!("{} {}", text(address, "type"), text(address, "address")))
+                .collect::<Vec<_>>()
+                .join(", ");
+            let taints = list(object, "spec/taints")
+                .iter()
+                .map(|taint| {
+                    format!(
+                        "{}{}:{}",
+                        text(taint, "key"),
+                        match text(taint, "value") {
+                            "" => String::new(),
+                            value => format!("={value}"),
+                        },
+                        text(taint, "effect")
+                    )
+                })
+                .collect::<Vec<_>>()
+                .join(", ");
+            let ranges =
+                list(object, "spec/podCIDRs").iter().map(crate::model::json::scalar).collect::<Vec<_>>().join(", ");
+            summary::about(
+                object,
+                &[
+                    ("Addresses", addresses),
+                    ("Pod range", ranges),
+                    ("Taints", taints),
+                    ("Agent", info("kubeletVersion")),
+                    ("Runtime", info("containerRuntimeVersion")),
+                    ("System", info("osImage")),
+                    ("Kernel", info("kernelVersion")),
+                    ("Architecture", info("architecture")),
+                ],
+            )
+            .into_any()
         })
     };
     let images = move || {
@@ -61,7 +101,10 @@ pub fn node(subject: &Subject) -> impl IntoView + use<> {
         })
     };
     let capacity_list = move || object.with(|object| chips(&pairs(object, "status/capacity")));
-    let table = app.discovery.with_untracked(|discovery| discovery.get("pods")).map(|resource| summary::table_card(resource, "", &[("fieldSelector", &field)]));
+    let table = app
+        .discovery
+        .with_untracked(|discovery| discovery.get("pods"))
+        .map(|resource| summary::table_card(resource, "", &[("fieldSelector", &field)]));
     view! {
         <section class="card"><h3>"Capacity"<span class="grow"></span>{samples.note()}</h3>{capacity}</section>
         {table}

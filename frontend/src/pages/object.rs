@@ -6,10 +6,10 @@ use leptos::prelude::*;
 use serde_json::Value;
 
 use crate::api::access::Ask;
-use crate::api::discovery::Resource;
-use crate::api::decode::Key;
-use crate::api::live::{Live, Phase};
 use crate::api::collections::{self, Object};
+use crate::api::decode::Key;
+use crate::api::discovery::Resource;
+use crate::api::live::{Live, Phase};
 use crate::app::app;
 use crate::components::confirm::DeleteDialog;
 use crate::components::events;
@@ -57,7 +57,15 @@ impl Subject {
     }
 
     /// A button that is disabled, with the reason, when the user may not do what it does.
-    pub fn action(&self, verb: &'static str, subresource: &'static str, icon_name: &'static str, title: &'static str, test: &'static str, act: impl Fn() + 'static) -> AnyView {
+    pub fn action(
+        &self,
+        verb: &'static str,
+        subresource: &'static str,
+        icon_name: &'static str,
+        title: &'static str,
+        test: &'static str,
+        act: impl Fn() + 'static,
+    ) -> AnyView {
         let (subject, refusal) = (self.clone(), self.refusal(verb, subresource));
         let allowed = Memo::new(move |_| subject.may(verb, subresource));
         view! {
@@ -112,15 +120,24 @@ fn head(subject: &Subject, there: bool) -> impl IntoView + use<> {
     let beside = view! { {move || if there && gone() { badge(health::Health::new(health::Tone::Idle, "Deleted", "")).into_any() } else { mark.get().map(badge).into_any() }} }.into_any();
     let actions = there.then(|| {
         let own: AnyView = match subject.resource.kind.as_str() {
-            "Deployment" | "StatefulSet" | "ReplicaSet" | "ReplicationController" | "DaemonSet" => pages::workload::actions(subject).into_any(),
+            "Deployment" | "StatefulSet" | "ReplicaSet" | "ReplicationController" | "DaemonSet" => {
+                pages::workload::actions(subject).into_any()
+            }
             "Node" => pages::node::actions(subject).into_any(),
             _ => ().into_any(),
         };
-        let delete = subject.resource.has_verb("delete").then(|| subject.action("delete", "", "trash", "Delete", "delete", move || deleting.set(true)));
+        let delete = subject
+            .resource
+            .has_verb("delete")
+            .then(|| subject.action("delete", "", "trash", "Delete", "delete", move || deleting.set(true)));
         view! { <span class="actions" class:hidden=gone>{own}{delete}</span> }
     });
     let stays = matches!(subject.resource.kind.as_str(), "Namespace" | "Pod");
-    let leave = Callback::new(move |()| if !stays { app.go(list.clone()) });
+    let leave = Callback::new(move |()| {
+        if !stays {
+            app.go(list.clone())
+        }
+    });
     view! {
         <PageHead title=subject.name.clone() above=above beside=beside>{actions}</PageHead>
         <DeleteDialog resource=subject.resource.clone() targets=Signal::derive(move || vec![key.clone()]) open=deleting after=leave/>
@@ -160,8 +177,13 @@ fn events_of(subject: &Subject) -> impl IntoView + use<> {
 /// The selector of a workload or service, in the query's syntax; empty where it selects nothing.
 pub fn selector_text(object: &Value) -> String {
     let set = json::at(object, "spec/selector");
-    let labels = if set.get("matchLabels").is_some() || set.get("matchExpressions").is_some() { json::at(set, "matchLabels") } else { set };
-    let mut parts: Vec<String> = json::pairs(labels, "").into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels = if set.get("matchLabels").is_some() || set.get("matchExpressions").is_some() {
+        json::at(set, "matchLabels")
+    } else {
+        set
+    };
+    let mut parts: Vec<String> =
+        json::pairs(labels, "").into_iter().map(|(key, value)| format!("{key}={value}")).collect();
     for expression in json::list(set, "matchExpressions") {
         let values: Vec<String> = json::list(expression, "values").iter().map(json::scalar).collect();
         let key = json::text(expression, "key");

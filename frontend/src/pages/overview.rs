@@ -4,8 +4,8 @@ use leptos::prelude::*;
 use serde_json::Value;
 
 use crate::api::call::JSON;
-use crate::api::live::{Live, Query};
 use crate::api::collections::{Object, extracts, objects};
+use crate::api::live::{Live, Query};
 use crate::app::app;
 use crate::components::events;
 use crate::components::icon::icon;
@@ -34,7 +34,11 @@ struct Workload {
     created: i64,
 }
 
-const KINDS: [(&str, &str, &str); 3] = [("deployments.apps", "Deployment", "/apis/apps/v1/deployments"), ("statefulsets.apps", "StatefulSet", "/apis/apps/v1/statefulsets"), ("daemonsets.apps", "DaemonSet", "/apis/apps/v1/daemonsets")];
+const KINDS: [(&str, &str, &str); 3] = [
+    ("deployments.apps", "Deployment", "/apis/apps/v1/deployments"),
+    ("statefulsets.apps", "StatefulSet", "/apis/apps/v1/statefulsets"),
+    ("daemonsets.apps", "DaemonSet", "/apis/apps/v1/daemonsets"),
+];
 /// Troubled objects named on the page; the lists have the rest.
 const MAX_NAMED: usize = 8;
 /// Of larger clusters the pods are counted only: summing them would mean to load them all.
@@ -43,10 +47,14 @@ const MAX_PODS: u64 = 20_000;
 fn workload(resource: &'static str, kind: &'static str, object: &Value) -> Workload {
     let labels = at(object, "metadata/labels");
     let label = |key: &str| labels.get(key).and_then(Value::as_str);
-    let addon = json::namespace(object) == "kube-system" && (label("app.kubernetes.io/part-of") == Some("pilothouse") || label("k8s-app").is_some());
+    let addon = json::namespace(object) == "kube-system"
+        && (label("app.kubernetes.io/part-of") == Some("pilothouse") || label("k8s-app").is_some());
     let health = health::of(object).unwrap_or_else(|| Health::new(Tone::Idle, "Unknown", ""));
     Workload {
-        resource, kind, addon, health,
+        resource,
+        kind,
+        addon,
+        health,
         namespace: json::namespace(object).to_owned(),
         name: json::name(object).to_owned(),
         title: json::name(object).to_owned(),
@@ -60,7 +68,8 @@ fn own_addon(object: &Value) -> Workload {
     let mut addon = workload(ADDONS, "Addon", object);
     let (ready, desired) = (at(object, "status/readyNodes"), at(object, "status/desiredNodes"));
     if !desired.is_null() {
-        addon.health.why = format!("on {} of {} nodes", json::scalar(ready).parse().unwrap_or(0), json::scalar(desired));
+        addon.health.why =
+            format!("on {} of {} nodes", json::scalar(ready).parse().unwrap_or(0), json::scalar(desired));
     }
     let title = text(object, "spec/title");
     if !title.is_empty() {
@@ -83,7 +92,14 @@ pub fn overview() -> impl IntoView {
     // Addons that are no workload (cluster DNS runs inside the agents) have a kind of their own.
     let app = app();
     let own_kind = Memo::new(move |_| app.discovery.with(|discovery| discovery.get(ADDONS)));
-    let own = Memo::new_with_compare(move |_| own_kind.get().map(|resource| extracts(Query::new(resource.collection(None), JSON), |object| own_addon(&object))), |_, _| true);
+    let own = Memo::new_with_compare(
+        move |_| {
+            own_kind
+                .get()
+                .map(|resource| extracts(Query::new(resource.collection(None), JSON), |object| own_addon(&object)))
+        },
+        |_, _| true,
+    );
     let addon_list = move || {
         let mut found: Vec<Workload> = own.get().map(|live| live.values()).unwrap_or_default();
         found.extend(all.get().into_iter().filter(|workload| workload.addon));
@@ -111,25 +127,35 @@ pub fn overview() -> impl IntoView {
 
 fn tiles(nodes: Live<Object>, pods: Live<PodExtract>, all: Memo<Vec<Workload>>, samples: Samples) -> impl IntoView {
     let count = |tones: &[Tone], wanted: Tone| tones.iter().filter(|tone| **tone == wanted).count();
-    let parts = move |tones: &[Tone]| [Tone::Good, Tone::Busy, Tone::Warn, Tone::Bad, Tone::Idle].map(|tone| (tone.class(), count(tones, tone))).to_vec();
-    let trouble = move |tones: &[Tone]| match (count(tones, Tone::Bad), count(tones, Tone::Warn), count(tones, Tone::Busy)) {
-        (0, 0, 0) if tones.is_empty() => "none yet".to_owned(),
-        (0, 0, 0) => "all well".to_owned(),
-        (0, 0, busy) => format!("{busy} in progress"),
-        (bad, warn, _) => format!("{} {} attention", bad + warn, if bad + warn == 1 { "needs" } else { "need" }),
+    let parts = move |tones: &[Tone]| {
+        [Tone::Good, Tone::Busy, Tone::Warn, Tone::Bad, Tone::Idle]
+            .map(|tone| (tone.class(), count(tones, tone)))
+            .to_vec()
     };
+    let trouble =
+        move |tones: &[Tone]| match (count(tones, Tone::Bad), count(tones, Tone::Warn), count(tones, Tone::Busy)) {
+            (0, 0, 0) if tones.is_empty() => "none yet".to_owned(),
+            (0, 0, 0) => "all well".to_owned(),
+            (0, 0, busy) => format!("{busy} in progress"),
+            (bad, warn, _) => format!("{} {} attention", bad + warn, if bad + warn == 1 { "needs" } else { "need" }),
+        };
     let tile = move |route: Route, title: &'static str, tones: Vec<Tone>, loading: bool| {
         view! {
             <a class="stat" href=route.href()><span class="stat-title">{title}</span><b class="num">{if loading { "–".to_owned() } else { tones.len().to_string() }}</b>{stack(parts(&tones))}<small>{if loading { String::new() } else { trouble(&tones) }}</small></a>
         }
     };
-    let node_tones = move || nodes.values().iter().filter_map(|node| health::of(node)).map(|health| health.tone).collect::<Vec<_>>();
+    let node_tones =
+        move || nodes.values().iter().filter_map(|node| health::of(node)).map(|health| health.tone).collect::<Vec<_>>();
     let pod_tones = move || pods.with(|pods| pods.values().map(|(_, pod)| pod.tone).collect::<Vec<_>>());
     let work_tones = move || all.with(|all| all.iter().map(|workload| workload.health.tone).collect::<Vec<_>>());
     let sums = Memo::new(move |_| {
         let (mut total, mut asked) = (Amount::default(), Amount::default());
         nodes.values().iter().for_each(|node| total += allocatable(node));
-        pods.with(|pods| pods.values().filter(|(_, pod)| !pod.over && !pod.node.is_empty()).for_each(|(_, pod)| asked += pod.requested));
+        pods.with(|pods| {
+            pods.values()
+                .filter(|(_, pod)| !pod.over && !pod.node.is_empty())
+                .for_each(|(_, pod)| asked += pod.requested)
+        });
         (total, asked)
     });
     let amount = move |title: &'static str, pick: fn(&Amount) -> i128, words: fn(i128) -> String| {
@@ -149,9 +175,11 @@ fn tiles(nodes: Live<Object>, pods: Live<PodExtract>, all: Memo<Vec<Workload>>, 
         }
         .into_any()
     };
-    let pod_tile = move || match pods.too_many() {
+    let pod_tile = move || {
+        match pods.too_many() {
         Some(count) => view! { <a class="stat" href=Route::list("pods").href()><span class="stat-title">"Pods"</span><b class="num">{count}</b><small>"too many to look into each of them here"</small></a> }.into_any(),
         None => tile(Route::list("pods"), "Pods", pod_tones(), pods.is_loading()).into_any(),
+    }
     };
     view! {
         <div class="stats">
@@ -171,7 +199,15 @@ fn workload_list(mut all: Vec<Workload>) -> AnyView {
     all.retain(|workload| !workload.addon);
     let quiet = all.iter().filter(|workload| matches!(workload.health.tone, Tone::Good | Tone::Idle)).count();
     // What needs attention, then what is newest.
-    all.sort_by_key(|workload| (match workload.health.tone { Tone::Good | Tone::Idle => 3, tone => tone as u8 }, std::cmp::Reverse(workload.created)));
+    all.sort_by_key(|workload| {
+        (
+            match workload.health.tone {
+                Tone::Good | Tone::Idle => 3,
+                tone => tone as u8,
+            },
+            std::cmp::Reverse(workload.created),
+        )
+    });
     let total = all.len();
     let row = |workload: Workload| {
         view! {
@@ -199,7 +235,9 @@ fn addons(mut all: Vec<Workload>) -> AnyView {
 /// Pods that are not well, if any.
 fn troubled(pods: Live<PodExtract>) -> Option<AnyView> {
     let app = app();
-    let mut bad: Vec<PodExtract> = pods.with(|pods| pods.values().map(|(_, pod)| pod).filter(|pod| matches!(pod.tone, Tone::Bad | Tone::Warn)).cloned().collect());
+    let mut bad: Vec<PodExtract> = pods.with(|pods| {
+        pods.values().map(|(_, pod)| pod).filter(|pod| matches!(pod.tone, Tone::Bad | Tone::Warn)).cloned().collect()
+    });
     if bad.is_empty() {
         return None;
     }

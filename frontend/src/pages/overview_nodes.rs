@@ -7,9 +7,9 @@ use leptos::task::spawn_local;
 use serde_json::Value;
 
 use crate::api::call::JSON;
+use crate::api::collections::{Object, extracts};
 use crate::api::http;
 use crate::api::live::{Live, Query};
-use crate::api::collections::{Object, extracts};
 use crate::app::app;
 use crate::components::meter::meter;
 use crate::components::status::{dot, empty, skeleton};
@@ -40,7 +40,8 @@ impl Samples {
         if let Some(name) = &only {
             query = query.with("fieldSelector", &format!("metadata.name={name}"));
         }
-        let leases: Live<(String, String)> = extracts(query, |lease| (json::name(&lease).to_owned(), text(&lease, "spec/renewTime").to_owned()));
+        let leases: Live<(String, String)> =
+            extracts(query, |lease| (json::name(&lease).to_owned(), text(&lease, "spec/renewTime").to_owned()));
         Effect::new(move || {
             let now = app.now.get_untracked();
             for (node, _) in leases.values() {
@@ -123,7 +124,8 @@ pub fn node_list(nodes: Live<Object>, pods: Live<PodExtract>, samples: Samples) 
             return skeleton(3).into_any();
         }
         let asked = pods.with(|pods| by_node(pods.values().map(|(_, pod)| pod)));
-        let mut all: Vec<(health::Health, Object)> = nodes.values().into_iter().filter_map(|node| health::of(&node).map(|mark| (mark, node))).collect();
+        let mut all: Vec<(health::Health, Object)> =
+            nodes.values().into_iter().filter_map(|node| health::of(&node).map(|mark| (mark, node))).collect();
         all.sort_by(|a, b| a.0.tone.cmp(&b.0.tone).then_with(|| json::name(&a.1).cmp(json::name(&b.1))));
         if all.is_empty() {
             return empty("node", "No nodes yet", "A node appears here as soon as its agent joins.").into_any();
@@ -152,6 +154,9 @@ pub fn node_list(nodes: Live<Object>, pods: Live<PodExtract>, samples: Samples) 
 }
 
 fn roles(node: &Value) -> String {
-    let roles: Vec<String> = json::pairs(node, "metadata/labels").into_iter().filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/").map(str::to_owned)).collect();
+    let roles: Vec<String> = json::pairs(node, "metadata/labels")
+        .into_iter()
+        .filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/").map(str::to_owned))
+        .collect();
     if roles.is_empty() { text(node, "status/nodeInfo/kubeletVersion").to_owned() } else { roles.join(", ") }
 }

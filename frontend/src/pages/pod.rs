@@ -15,7 +15,11 @@ use crate::routes::Route;
 pub fn pod(subject: &Subject) -> impl IntoView + use<> {
     let object = subject.object;
     let route = Route::object("pods", &subject.namespace, &subject.name);
-    let cards = move || object.with(|object| containers(object).into_iter().map(|container| container_card(object, &container, &route)).collect_view());
+    let cards = move || {
+        object.with(|object| {
+            containers(object).into_iter().map(|container| container_card(object, &container, &route)).collect_view()
+        })
+    };
     let side = move || {
         object.with(|object| {
             let node = text(object, "spec/nodeName").to_owned();
@@ -46,9 +50,15 @@ pub fn pod(subject: &Subject) -> impl IntoView + use<> {
 
 fn container_card(pod: &Value, container: &Container, route: &Route) -> impl IntoView + use<> {
     let find = |path: &str| list(pod, path).iter().find(|spec| text(spec, "name") == container.name).cloned();
-    let spec = ["spec/containers", "spec/initContainers", "spec/ephemeralContainers"].iter().find_map(|path| find(path)).unwrap_or_default();
+    let spec = ["spec/containers", "spec/initContainers", "spec/ephemeralContainers"]
+        .iter()
+        .find_map(|path| find(path))
+        .unwrap_or_default();
     let resources = ["cpu", "memory"].iter().filter_map(|name| {
-        let (request, limit) = (scalar(at(&spec, &format!("resources/requests/{name}"))), scalar(at(&spec, &format!("resources/limits/{name}"))));
+        let (request, limit) = (
+            scalar(at(&spec, &format!("resources/requests/{name}"))),
+            scalar(at(&spec, &format!("resources/limits/{name}"))),
+        );
         match (request.is_empty(), limit.is_empty()) {
             (true, true) => None,
             (false, true) => Some(format!("{name} {request}")),
@@ -56,11 +66,29 @@ fn container_card(pod: &Value, container: &Container, route: &Route) -> impl Int
             (false, false) => Some(format!("{name} {request} up to {limit}")),
         }
     });
-    let environment: Vec<(String, String)> = list(&spec, "env").iter().map(|entry| (text(entry, "name").to_owned(), source_words(entry))).collect();
-    let ports: Vec<String> = list(&spec, "ports").iter().map(|port| format!("{}{}", scalar(at(port, "containerPort")), match text(port, "name") { "" => String::new(), name => format!(" ({name})") })).collect();
+    let environment: Vec<(String, String)> =
+        list(&spec, "env").iter().map(|entry| (text(entry, "name").to_owned(), source_words(entry))).collect();
+    let ports: Vec<String> = list(&spec, "ports")
+        .iter()
+        .map(|port| {
+            format!(
+                "{}{}",
+                scalar(at(port, "containerPort")),
+                match text(port, "name") {
+                    "" => String::new(),
+                    name => format!(" ({name})"),
+                }
+            )
+        })
+        .collect();
     let command: Vec<String> = list(&spec, "command").iter().chain(list(&spec, "args")).map(scalar).collect();
-    let mounts: Vec<String> = list(&spec, "volumeMounts").iter().map(|mount| format!("{} ← {}", text(mount, "mountPath"), text(mount, "name"))).collect();
-    let probes = [("Startup", "startupProbe"), ("Readiness", "readinessProbe"), ("Liveness", "livenessProbe")].map(|(name, field)| fact_if(name, &probe_words(at(&spec, field)))).collect_view();
+    let mounts: Vec<String> = list(&spec, "volumeMounts")
+        .iter()
+        .map(|mount| format!("{} ← {}", text(mount, "mountPath"), text(mount, "name")))
+        .collect();
+    let probes = [("Startup", "startupProbe"), ("Readiness", "readinessProbe"), ("Liveness", "livenessProbe")]
+        .map(|(name, field)| fact_if(name, &probe_words(at(&spec, field))))
+        .collect_view();
     let role = container.role;
     view! {
         <section class="card container" data-testid=format!("container-{}", container.name)>
@@ -88,7 +116,9 @@ fn container_card(pod: &Value, container: &Container, route: &Route) -> impl Int
 /// Where the value of a variable comes from.
 fn source_words(entry: &Value) -> String {
     let from = at(entry, "valueFrom");
-    let key = |kind: &str, word: &str| from.get(kind).map(|source| format!("{word} {} · {}", text(source, "name"), text(source, "key")));
+    let key = |kind: &str, word: &str| {
+        from.get(kind).map(|source| format!("{word} {} · {}", text(source, "name"), text(source, "key")))
+    };
     key("configMapKeyRef", "ConfigMap")
         .or_else(|| key("secretKeyRef", "Secret"))
         .or_else(|| from.get("fieldRef").map(|source| text(source, "fieldPath").to_owned()))
@@ -101,7 +131,11 @@ fn probe_words(probe: &Value) -> String {
         return String::new();
     }
     let what = if let Some(get) = probe.get("httpGet") {
-        format!("GET {}:{}", scalar(at(get, "port")), if text(get, "path").is_empty() { "/" } else { text(get, "path") })
+        format!(
+            "GET {}:{}",
+            scalar(at(get, "port")),
+            if text(get, "path").is_empty() { "/" } else { text(get, "path") }
+        )
     } else if let Some(tcp) = probe.get("tcpSocket") {
         format!("connects to {}", scalar(at(tcp, "port")))
     } else if let Some(grpc) = probe.get("grpc") {
@@ -120,15 +154,24 @@ fn volumes(pod: &Value) -> AnyView {
     }
     let namespace = text(pod, "metadata/namespace").to_owned();
     let row = |volume: &Value| {
-        let kind = volume.as_object().and_then(|map| map.keys().find(|key| *key != "name")).cloned().unwrap_or_default();
+        let kind =
+            volume.as_object().and_then(|map| map.keys().find(|key| *key != "name")).cloned().unwrap_or_default();
         let source = at(volume, &kind);
-        let link = |resource: &str, name: &str| view! { <a href=Route::object(resource, &namespace, name).href()>{name.to_owned()}</a> }.into_any();
+        let link = |resource: &str, name: &str| {
+            view! { <a href=Route::object(resource, &namespace, name).href()>{name.to_owned()}</a> }.into_any()
+        };
         let what = match kind.as_str() {
             "configMap" => link("configmaps", text(source, "name")),
             "secret" => link("secrets", text(source, "secretName")),
             "persistentVolumeClaim" => link("persistentvolumeclaims", text(source, "claimName")),
             "hostPath" => text(source, "path").to_owned().into_any(),
-            _ => pairs(source, "").into_iter().filter(|(_, value)| !value.starts_with(['[', '{'])).map(|(key, value)| format!("{key} {value}")).collect::<Vec<_>>().join(", ").into_any(),
+            _ => pairs(source, "")
+                .into_iter()
+                .filter(|(_, value)| !value.starts_with(['[', '{']))
+                .map(|(key, value)| format!("{key} {value}"))
+                .collect::<Vec<_>>()
+                .join(", ")
+                .into_any(),
         };
         view! { <tr><td>{text(volume, "name").to_owned()}</td><td class="dim">{kind}</td><td class="wrap">{what}</td></tr> }
     };

@@ -4,8 +4,8 @@ use leptos::prelude::*;
 use serde_json::{Value, json};
 
 use crate::api::call::{Call, JSON, JSON_PATCH};
-use crate::api::live::{Live, Query};
 use crate::api::collections::{Object, objects};
+use crate::api::live::{Live, Query};
 use crate::app::app;
 use crate::components::call::call_details;
 use crate::components::dialog::Dialog;
@@ -21,7 +21,10 @@ use crate::routes::Route;
 
 fn sets_of(subject: &Subject) -> Live<Object> {
     let selector = subject.object.with_untracked(|object| selector_text(object));
-    objects(Query::new(format!("/apis/apps/v1/namespaces/{}/replicasets", subject.namespace), JSON).with("labelSelector", &selector))
+    objects(
+        Query::new(format!("/apis/apps/v1/namespaces/{}/replicasets", subject.namespace), JSON)
+            .with("labelSelector", &selector),
+    )
 }
 
 fn all_of(subject: &Subject, sets: Live<Object>) -> Memo<Vec<Revision>> {
@@ -50,7 +53,11 @@ pub fn card(subject: &Subject) -> impl IntoView + use<> {
     let rows = move || {
         let all = all.get();
         if all.is_empty() {
-            return if sets.is_loading() { skeleton(3).into_any() } else { empty("history", "No revisions yet", "Each version of the pods becomes a revision.").into_any() };
+            return if sets.is_loading() {
+                skeleton(3).into_any()
+            } else {
+                empty("history", "No revisions yet", "Each version of the pods becomes a revision.").into_any()
+            };
         }
         let newest = all.first().map_or(0, |revision| revision.number);
         let namespace = namespace.clone();
@@ -87,13 +94,30 @@ fn rollback(subject: &Subject, chosen: RwSignal<Option<Revision>>, open: RwSigna
     let body = move || {
         let Some(revision) = chosen.get_untracked() else { return ().into_any() };
         let now: Value = object.with_untracked(|object| at(object, "spec/template").clone());
-        let call = subject.with_value(|subject| Call::patch(&subject.path(), JSON_PATCH, &rollback_patch(&revision)).kubectl(format!("kubectl rollout undo {} --to-revision={}", subject.kubectl(), revision.number)));
-        let undo = subject.with_value(|subject| Call::patch(&subject.path(), JSON_PATCH, &json!([{ "op": "replace", "path": "/spec/template", "value": now }])));
+        let call = subject.with_value(|subject| {
+            Call::patch(&subject.path(), JSON_PATCH, &rollback_patch(&revision)).kubectl(format!(
+                "kubectl rollout undo {} --to-revision={}",
+                subject.kubectl(),
+                revision.number
+            ))
+        });
+        let undo = subject.with_value(|subject| {
+            Call::patch(
+                &subject.path(),
+                JSON_PATCH,
+                &json!([{ "op": "replace", "path": "/spec/template", "value": now }]),
+            )
+        });
         let sent = call.clone();
         let number = revision.number;
         let act = move |_| {
             open.set(false);
-            app.act(format!("{} goes back to revision {number}", subject.with_value(|subject| subject.name.clone())), sent.clone(), Some(undo.clone()), || {});
+            app.act(
+                format!("{} goes back to revision {number}", subject.with_value(|subject| subject.name.clone())),
+                sent.clone(),
+                Some(undo.clone()),
+                || {},
+            );
         };
         view! {
             <p>"This is what changes in its pods:"</p>

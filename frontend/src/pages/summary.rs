@@ -23,8 +23,10 @@ pub fn summary(subject: &Subject) -> impl IntoView + use<> {
     let body = move || {
         let object = object.get();
         // What a kind has of its own stands on the right; of one that has nothing but scalars, these.
-        let alone = list(&object, "status/conditions").is_empty() && ["data", "stringData", "rules", "roleRef"].iter().all(|part| at(&object, part).is_null());
-        let (left, right) = if alone { (().into_any(), spec_card(&object)) } else { (spec_card(&object), ().into_any()) };
+        let alone = list(&object, "status/conditions").is_empty()
+            && ["data", "stringData", "rules", "roleRef"].iter().all(|part| at(&object, part).is_null());
+        let (left, right) =
+            if alone { (().into_any(), spec_card(&object)) } else { (spec_card(&object), ().into_any()) };
         view! {
             <div class="columns">
                 <div class="column">{about(&object, &[])}{left}</div>
@@ -38,11 +40,15 @@ pub fn summary(subject: &Subject) -> impl IntoView + use<> {
 /// Metadata, with the owner as a link, and facts of the kind's own.
 pub fn about(object: &Value, more: &[(&'static str, String)]) -> AnyView {
     let app = app();
-    let owners = list(object, "metadata/ownerReferences").iter().map(|owner| owner_link(app, object, owner)).collect_view();
+    let owners =
+        list(object, "metadata/ownerReferences").iter().map(|owner| owner_link(app, object, owner)).collect_view();
     let has_owner = !list(object, "metadata/ownerReferences").is_empty();
     let involved = at(object, "involvedObject");
     let regarding = involved.is_object().then(|| fact("Regarding", owner_link(app, object, involved)));
-    let annotations: Vec<_> = pairs(object, "metadata/annotations").into_iter().filter(|(key, _)| key != "kubectl.kubernetes.io/last-applied-configuration").collect();
+    let annotations: Vec<_> = pairs(object, "metadata/annotations")
+        .into_iter()
+        .filter(|(key, _)| key != "kubectl.kubernetes.io/last-applied-configuration")
+        .collect();
     let finalizers = list(object, "metadata/finalizers").iter().map(scalar).collect::<Vec<_>>().join(", ");
     view! {
         <section class="card">
@@ -80,10 +86,24 @@ fn spec_card(object: &Value) -> AnyView {
     for part in ["spec", "status", ""] {
         let Some(map) = at(object, part).as_object() else { continue };
         for (key, value) in map {
-            let known = part.is_empty() && matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "data" | "binaryData" | "stringData" | "rules" | "spec" | "status");
+            let known = part.is_empty()
+                && matches!(
+                    key.as_str(),
+                    "apiVersion"
+                        | "kind"
+                        | "metadata"
+                        | "data"
+                        | "binaryData"
+                        | "stringData"
+                        | "rules"
+                        | "spec"
+                        | "status"
+                );
             let shown = match value {
                 Value::Object(_) | Value::Null => String::new(),
-                Value::Array(items) if items.iter().all(|item| !item.is_object()) => items.iter().map(scalar).collect::<Vec<_>>().join(", "),
+                Value::Array(items) if items.iter().all(|item| !item.is_object()) => {
+                    items.iter().map(scalar).collect::<Vec<_>>().join(", ")
+                }
                 Value::Array(items) => format!("{} entries", items.len()),
                 other => scalar(other),
             };
@@ -161,8 +181,16 @@ fn rules_card(object: &Value) -> AnyView {
     let rules = list(object, "rules");
     let is_role = matches!(text(object, "kind"), "Role" | "ClusterRole");
     let rule = |rule: &Value| {
-        let what = if list(rule, "nonResourceURLs").is_empty() { words(rule, "resources") } else { words(rule, "nonResourceURLs") };
-        let groups = list(rule, "apiGroups").iter().map(|group| if scalar(group).is_empty() { "core".to_owned() } else { scalar(group) }).collect::<Vec<_>>().join(", ");
+        let what = if list(rule, "nonResourceURLs").is_empty() {
+            words(rule, "resources")
+        } else {
+            words(rule, "nonResourceURLs")
+        };
+        let groups = list(rule, "apiGroups")
+            .iter()
+            .map(|group| if scalar(group).is_empty() { "core".to_owned() } else { scalar(group) })
+            .collect::<Vec<_>>()
+            .join(", ");
         view! { <tr><td class="wrap">{what}</td><td class="wrap dim">{groups}</td><td class="wrap">{words(rule, "verbs")}</td><td class="wrap dim">{words(rule, "resourceNames")}</td></tr> }
     };
     let rules = (is_role && !rules.is_empty()).then(|| view! {
@@ -185,7 +213,9 @@ fn rules_card(object: &Value) -> AnyView {
 fn related(subject: &Subject) -> AnyView {
     let app = app();
     let kinds: &[&str] = match subject.resource.kind.as_str() {
-        "ReplicaSet" | "StatefulSet" | "DaemonSet" | "ReplicationController" | "Job" | "PodDisruptionBudget" => &["pods"],
+        "ReplicaSet" | "StatefulSet" | "DaemonSet" | "ReplicationController" | "Job" | "PodDisruptionBudget" => {
+            &["pods"]
+        }
         "Service" => &["pods", "endpointslices.discovery.k8s.io"],
         "CronJob" => &["jobs.batch"],
         _ => &[],

@@ -20,13 +20,22 @@ const SHELL: &str = "export TERM=xterm-256color; command -v bash >/dev/null 2>&1
 
 fn url(namespace: &str, pod: &str, container: &str) -> String {
     let command: String = ["sh", "-c", SHELL].iter().map(|word| format!("&command={}", encode(word))).collect();
-    format!("{}/api/v1/namespaces/{namespace}/pods/{pod}/exec?container={container}&stdin=true&stdout=true&tty=true{command}", browser::socket_origin())
+    format!(
+        "{}/api/v1/namespaces/{namespace}/pods/{pod}/exec?container={container}&stdin=true&stdout=true&tty=true{command}",
+        browser::socket_origin()
+    )
 }
 
 pub fn terminal(subject: &Subject) -> impl IntoView + use<> {
     let object = subject.object;
     let running = Memo::new(move |_| {
-        object.with(|object| containers(object).into_iter().filter(|container| container.state == "Running" && container.role != Role::Init).map(|container| container.name).collect::<Vec<_>>())
+        object.with(|object| {
+            containers(object)
+                .into_iter()
+                .filter(|container| container.state == "Running" && container.role != Role::Init)
+                .map(|container| container.name)
+                .collect::<Vec<_>>()
+        })
     });
     let chosen = RwSignal::new(String::new());
     let container = Memo::new(move |_| {
@@ -47,7 +56,8 @@ pub fn terminal(subject: &Subject) -> impl IntoView + use<> {
             return empty("shield", "You may not open a shell here", refusal.clone()).into_any();
         }
         if container.with(String::is_empty) {
-            return empty("terminal", "No container is running", "A shell can be opened in a running container.").into_any();
+            return empty("terminal", "No container is running", "A shell can be opened in a running container.")
+                .into_any();
         }
         session.track();
         let url = url(&namespace, &pod, &container.get());
@@ -82,11 +92,12 @@ fn Screen(url: String, tone: RwSignal<Tone>, word: RwSignal<String>) -> impl Int
             let Ok(module) = script::load("terminal").await else {
                 return tell(Tone::Bad, "The terminal could not be loaded".into());
             };
-            let heard = Closure::<dyn FnMut(String, String)>::new(move |state: String, message: String| match state.as_str() {
-                "open" => tell(Tone::Good, "Connected".into()),
-                "closed" => tell(Tone::Idle, message),
-                _ => tell(Tone::Bad, message),
-            });
+            let heard =
+                Closure::<dyn FnMut(String, String)>::new(move |state: String, message: String| match state.as_str() {
+                    "open" => tell(Tone::Good, "Connected".into()),
+                    "closed" => tell(Tone::Idle, message),
+                    _ => tell(Tone::Bad, message),
+                });
             match script::call(&module, "open", &[parent.into(), url.into(), heard.into_js_value()]) {
                 Ok(view) => {
                     if session.try_update_value(|slot| *slot = Some(view.clone())).is_none() {

@@ -71,11 +71,19 @@ fn restart(subject: &Subject) -> impl IntoView + use<> {
     let body = move || {
         let stamp = String::from(js_sys::Date::new_0().to_iso_string());
         let patch = json!({ "spec": { "template": { "metadata": { "annotations": { "kubectl.kubernetes.io/restartedAt": stamp } } } } });
-        let call = subject.with_value(|subject| Call::patch(&subject.path(), STRATEGIC, &patch).kubectl(format!("kubectl rollout restart {}", subject.kubectl())));
+        let call = subject.with_value(|subject| {
+            Call::patch(&subject.path(), STRATEGIC, &patch)
+                .kubectl(format!("kubectl rollout restart {}", subject.kubectl()))
+        });
         let sent = call.clone();
         let act = move |_| {
             open.set(false);
-            app.act(format!("{} restarts, pod by pod", subject.with_value(|subject| subject.name.clone())), sent.clone(), None, || {});
+            app.act(
+                format!("{} restarts, pod by pod", subject.with_value(|subject| subject.name.clone())),
+                sent.clone(),
+                None,
+                || {},
+            );
         };
         view! {
             <p>"Replaces its pods one after the other, as a rollout of the same version does."</p>
@@ -87,7 +95,10 @@ fn restart(subject: &Subject) -> impl IntoView + use<> {
 }
 
 fn containers(object: &Value) -> Vec<(String, String)> {
-    list(object, "spec/template/spec/containers").iter().map(|container| (text(container, "name").to_owned(), text(container, "image").to_owned())).collect()
+    list(object, "spec/template/spec/containers")
+        .iter()
+        .map(|container| (text(container, "name").to_owned(), text(container, "image").to_owned()))
+        .collect()
 }
 
 fn image(subject: &Subject) -> impl IntoView + use<> {
@@ -103,10 +114,21 @@ fn image(subject: &Subject) -> impl IntoView + use<> {
             let before = before.clone();
             move |images: &[(String, String)]| {
                 let changed: Vec<_> = images.iter().filter(|pair| !before.contains(pair)).collect();
-                let list: Vec<Value> = changed.iter().map(|(name, image)| json!({ "name": name, "image": image.trim() })).collect();
-                let words: Vec<String> = changed.iter().map(|(name, image)| format!("{name}={}", image.trim())).collect();
+                let list: Vec<Value> =
+                    changed.iter().map(|(name, image)| json!({ "name": name, "image": image.trim() })).collect();
+                let words: Vec<String> =
+                    changed.iter().map(|(name, image)| format!("{name}={}", image.trim())).collect();
                 subject.with_value(|subject| {
-                    Call::patch(&subject.path(), STRATEGIC, &json!({ "spec": { "template": { "spec": { "containers": list } } } })).kubectl(format!("kubectl set image {} {}", subject.kubectl(), words.join(" ")))
+                    Call::patch(
+                        &subject.path(),
+                        STRATEGIC,
+                        &json!({ "spec": { "template": { "spec": { "containers": list } } } }),
+                    )
+                    .kubectl(format!(
+                        "kubectl set image {} {}",
+                        subject.kubectl(),
+                        words.join(" ")
+                    ))
                 })
             }
         };
@@ -117,8 +139,15 @@ fn image(subject: &Subject) -> impl IntoView + use<> {
         let undo = {
             let before = before.clone();
             move || {
-                let list: Vec<Value> = before.iter().map(|(name, image)| json!({ "name": name, "image": image })).collect();
-                subject.with_value(|subject| Call::patch(&subject.path(), STRATEGIC, &json!({ "spec": { "template": { "spec": { "containers": list } } } })))
+                let list: Vec<Value> =
+                    before.iter().map(|(name, image)| json!({ "name": name, "image": image })).collect();
+                subject.with_value(|subject| {
+                    Call::patch(
+                        &subject.path(),
+                        STRATEGIC,
+                        &json!({ "spec": { "template": { "spec": { "containers": list } } } }),
+                    )
+                })
             }
         };
         let shown = call.clone();
@@ -129,7 +158,8 @@ fn image(subject: &Subject) -> impl IntoView + use<> {
             app.act(format!("{name} rolls out"), typed.with_untracked(|typed| call(typed)), Some(undo()), || {});
         };
         let input = |(index, (name, image)): (usize, (String, String))| {
-            let change = move |event: leptos::ev::Event| typed.update(|typed| typed[index].1 = event_target_value(&event));
+            let change =
+                move |event: leptos::ev::Event| typed.update(|typed| typed[index].1 = event_target_value(&event));
             view! { <label class="field"><span>{name.clone()}</span><input class="input mono" data-testid=format!("image-input-{name}") prop:value=image on:input=change/></label> }
         };
         let enabled = changed.clone();

@@ -8,9 +8,9 @@ use pilothouse_api::Status;
 use serde_json::Value;
 
 use crate::api::call::Call;
+use crate::api::collections::Object;
 use crate::api::http;
 use crate::api::mutate::{in_words, perform};
-use crate::api::collections::Object;
 use crate::app::app;
 use crate::components::call::call_details;
 use crate::components::diff::diff;
@@ -30,7 +30,10 @@ enum Mode {
     View,
     Edit,
     /// The object as it would be, with the call that makes it so.
-    Review { outcome: Arc<Value>, call: Call },
+    Review {
+        outcome: Arc<Value>,
+        call: Call,
+    },
 }
 
 pub fn yaml(subject: &Subject) -> impl IntoView + use<> {
@@ -100,7 +103,11 @@ pub fn yaml(subject: &Subject) -> impl IntoView + use<> {
                     notice.set("Someone else changed the same lines meanwhile. The next difference shows the way from their version to yours; saving then keeps yours.");
                     let latest = base.try_get_value()?;
                     let version = |object: &Value| json::text(object, "metadata/resourceVersion").to_owned();
-                    editor.replace(&crate::model::change::with_resource_version(&mine, &version(&old), &version(&latest)));
+                    editor.replace(&crate::model::change::with_resource_version(
+                        &mine,
+                        &version(&old),
+                        &version(&latest),
+                    ));
                     Some(false)
                 }
             }
@@ -184,8 +191,15 @@ pub fn yaml(subject: &Subject) -> impl IntoView + use<> {
         move |_| subject.may("update", "")
     });
     let refusal = subject.refusal("update", "");
-    let (copy, file) = (move |_| { crate::browser::copy(&editor.text.get_untracked()); app.note("Copied"); }, format!("{}.yaml", subject.name));
-    let bar = move || match mode.get() {
+    let (copy, file) = (
+        move |_| {
+            crate::browser::copy(&editor.text.get_untracked());
+            app.note("Copied");
+        },
+        format!("{}.yaml", subject.name),
+    );
+    let bar = move || {
+        match mode.get() {
         Mode::View => {
             let (refusal, file) = (refusal.clone(), file.clone());
             view! {
@@ -209,6 +223,7 @@ pub fn yaml(subject: &Subject) -> impl IntoView + use<> {
             <span class="dim">"The server accepted this in a dry run."</span>
         }
         .into_any(),
+    }
     };
     let difference = move || match mode.get() {
         Mode::Review { outcome, call } => {
@@ -240,13 +255,26 @@ pub fn without_version(object: &Value) -> Value {
 
 /// Lines to mark, and all there is to say in words.
 pub fn explain(status: &Status, text: &str) -> (Vec<(usize, String)>, Vec<String>) {
-    let causes: Vec<_> = status.details.iter().flat_map(|details| &details.causes).filter(|cause| !cause.field.is_empty()).collect();
+    let causes: Vec<_> =
+        status.details.iter().flat_map(|details| &details.causes).filter(|cause| !cause.field.is_empty()).collect();
     if causes.is_empty() {
         // The parser names a line; the strict decoder names fields.
-        let unknown = status.message.split("field \"").skip(1).filter_map(|rest| rest.split('"').next()).filter_map(|path| line_of(text, path).map(|line| (line, format!("unknown or doubled: {path}"))));
-        let marks = line_in_message(&status.message).map(|line| (line, status.message.clone())).into_iter().chain(unknown).collect();
+        let unknown = status
+            .message
+            .split("field \"")
+            .skip(1)
+            .filter_map(|rest| rest.split('"').next())
+            .filter_map(|path| line_of(text, path).map(|line| (line, format!("unknown or doubled: {path}"))));
+        let marks = line_in_message(&status.message)
+            .map(|line| (line, status.message.clone()))
+            .into_iter()
+            .chain(unknown)
+            .collect();
         return (marks, vec![in_words(status)]);
     }
-    let marks = causes.iter().filter_map(|cause| line_of(text, &cause.field).map(|line| (line, cause.message.clone()))).collect();
+    let marks = causes
+        .iter()
+        .filter_map(|cause| line_of(text, &cause.field).map(|line| (line, cause.message.clone())))
+        .collect();
     (marks, causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect())
 }
