@@ -129,7 +129,7 @@ async fn openapi(aggregator: &Arc<Aggregator>, remote: &Remote) -> Option<Value>
 fn in_cluster(api: &ApiServer, remote: &Remote) -> Result<(), Finding> {
     let store = &api.0.store;
     let (name, namespace) = (&remote.service, &remote.namespace);
-    let Some(service) = store.get(&Key::new("services", namespace, name)) else {
+    let Some(service) = store.get(&Key::new("services", namespace.as_str(), name.as_str())) else {
         return Err(refused("ServiceNotFound", format!("service/{name} in {namespace:?} is not present")));
     };
     let service = service.value();

@@ -123,7 +123,7 @@ async fn round(api: &ApiServer) -> Result<(), Status> {
         .iter()
         .map(|object| (object.key.name.to_string(), object.value()))
         .collect();
-    let writes = all.iter().map(|(name, wanted)| one(api, stored.get(name), wanted));
+    let writes: Vec<_> = all.iter().map(|(name, wanted)| one(api, stored.get(name), wanted)).collect();
     let mut writes = futures::stream::iter(writes).buffer_unordered(AT_ONCE);
     while let Some(outcome) = writes.next().await {
         outcome?;

@@ -38,7 +38,6 @@ use crate::server::{Answer, ApiServer, Call, Server};
 use crate::webhook::{Dialer, Trust};
 
 pub use identity::{FrontProxy, NAME};
-pub use link::anybody;
 pub use listing::{RemoteGroup, groups};
 
 const RESOURCE: &str = "apiservices.apiregistration.k8s.io";

@@ -16,7 +16,7 @@ use futures::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-pub(crate) use objects::{absent_is_fine, accept_race, apply, send};
+pub(crate) use objects::{absent_is_fine, accept_race, apply};
 pub use objects::{apiserver, send};
 pub use secrets::{Error, INTERNAL, Secrets, secrets};
 

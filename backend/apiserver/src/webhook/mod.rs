@@ -26,7 +26,7 @@ use serde_json::Value;
 use tokio_rustls::TlsConnector;
 
 pub use config::{Address, Endpoint};
-pub use dial::Dialer;
+pub use dial::{BoxStream, Dialer};
 pub use trust::Trust;
 
 /// Longest answer that is read: a list of objects comes back converted, so it is more than one object's limit.

@@ -12,7 +12,7 @@ mod review;
 use pilothouse_api::Status;
 use pilothouse_schema::patch::json_patch;
 use pilothouse_storage::Store;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::warn;
 
 use super::catalog::Catalog;
