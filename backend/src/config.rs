@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use pilothouse_scheduler::ScoringStrategy;
 use tokio_util::sync::CancellationToken;
 
 /// The control plane.
@@ -41,6 +42,9 @@ pub struct Server {
     pub cluster_dns: IpAddr,
     #[arg(long, default_value = "cluster.local")]
     pub cluster_domain: String,
+    /// Which nodes the scheduler prefers: LeastAllocated spreads the load, MostAllocated packs it.
+    #[arg(long, env = "PILOTHOUSE_SCORING_STRATEGY", default_value = "LeastAllocated")]
+    pub scoring_strategy: ScoringStrategy,
 }
 
 /// A node's agent.

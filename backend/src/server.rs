@@ -114,7 +114,7 @@ async fn lead(api: ApiServer, secrets: Arc<Secrets>, config: Server, identity: S
     let addons = addons::Config { cluster_dns: config.cluster_dns.to_string(), cluster_domain: config.cluster_domain };
     tokio::join!(
         pilothouse_controllers::run(deps, stop.clone()),
-        pilothouse_scheduler::run(scheduler, stop.clone()),
+        pilothouse_scheduler::run(scheduler, config.scoring_strategy, stop.clone()),
         addons::run(api.client_for("pilothouse-addons"), addons, stop),
     );
 }

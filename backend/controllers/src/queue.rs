@@ -166,12 +166,9 @@ impl Queue {
         delay
     }
 
-    pub fn len(&self) -> usize {
-        self.state.lock().ready.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    #[cfg(test)]
+    fn is_empty(&self) -> bool {
+        self.state.lock().ready.is_empty()
     }
 }
 

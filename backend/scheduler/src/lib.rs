@@ -22,4 +22,5 @@ pub mod synthetic;
 #[cfg_attr(not(test), expect(dead_code, reason = "the rate example uses a part of it"))]
 mod testing;
 
+pub use plugins::node_resources_fit::Strategy as ScoringStrategy;
 pub use scheduler::run;

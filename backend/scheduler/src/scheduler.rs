@@ -88,11 +88,15 @@ impl Default for Scheduler {
 
 /// Schedules until `shutdown`. The caller holds the leader's lease.
 /// Boxed: an `async fn` is compiled where it is first polled, and that should be this crate.
-pub fn run(client: Client, shutdown: CancellationToken) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    Box::pin(schedule(client, shutdown))
+pub fn run(
+    client: Client,
+    strategy: Strategy,
+    shutdown: CancellationToken,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(schedule(client, strategy, shutdown))
 }
 
-async fn schedule(client: Client, shutdown: CancellationToken) {
+async fn schedule(client: Client, strategy: Strategy, shutdown: CancellationToken) {
     let stop = shutdown.child_token();
     let _stop_on_return = stop.clone().drop_guard();
     let (send, receive) = mpsc::channel(INPUTS);
@@ -101,7 +105,7 @@ async fn schedule(client: Client, shutdown: CancellationToken) {
     let writer = Writer { client, events };
     tokio::select! {
         () = shutdown.cancelled() => {}
-        () = work(writer, send, receive, stop.clone()) => {}
+        () = work(Scheduler { strategy, ..Scheduler::default() }, writer, send, receive, stop.clone()) => {}
     }
 }
 
@@ -130,8 +134,13 @@ fn start_watches(client: &Client, send: &Sender<Input>, stop: &CancellationToken
     watch!("/apis/policy/v1/poddisruptionbudgets", "", Input::Budgets);
 }
 
-async fn work(writer: Writer, send: Sender<Input>, mut receive: Receiver<Input>, stop: CancellationToken) {
-    let mut scheduler = Scheduler::default();
+async fn work(
+    mut scheduler: Scheduler,
+    writer: Writer,
+    send: Sender<Input>,
+    mut receive: Receiver<Input>,
+    stop: CancellationToken,
+) {
     let mut flush = Instant::now() + FLUSH;
     loop {
         let mut happened = Happened::NOTHING;

@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(
             shown(&kind),
             [
-                "NamesAccepted False KindConflict B is already in use",
+                "NamesAccepted False KindConflict \\B\\ is already in use",
                 "Established False NotAccepted not all names are accepted"
             ]
         );

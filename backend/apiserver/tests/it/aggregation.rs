@@ -6,6 +6,7 @@ use crate::hooks::{HookServer, Seen};
 use crate::support::TestCluster;
 
 const SERVICES: &str = "/apis/apiregistration.k8s.io/v1/apiservices";
+const AUTHENTICATION: &str = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
 const FLUNDERS: &str = "/apis/wardle.example.com/v1alpha1/namespaces/default/flunders";
 
 /// An extension server that knows one resource, and says who asked.
@@ -92,8 +93,7 @@ async fn definitions_are_registered_and_withdrawn() {
 async fn an_extension_server_answers_for_its_group() {
     let cluster = TestCluster::start().await;
     let admin = cluster.admin();
-    let map = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication";
-    let map = admin.get(map).await.expect(200);
+    let map = admin.get(AUTHENTICATION).await.expect(200);
     let authority = map["data"]["requestheader-client-ca-file"].as_str().unwrap().to_owned();
     assert_eq!(map["data"]["requestheader-allowed-names"], "[\"front-proxy-client\"]");
     assert!(map["data"]["client-ca-file"].as_str().unwrap().contains("BEGIN CERTIFICATE"));
@@ -151,7 +151,9 @@ async fn an_extension_server_answers_for_its_group() {
 async fn one_that_cannot_be_trusted_is_not_asked() {
     let cluster = TestCluster::start().await;
     let admin = cluster.admin();
-    let server = HookServer::for_names(&["wardle.default.svc"], None, extension).await;
+    let map = admin.get(AUTHENTICATION).await.expect(200);
+    let authority = map["data"]["requestheader-client-ca-file"].as_str().unwrap();
+    let server = HookServer::for_names(&["wardle.default.svc"], Some(authority), extension).await;
     let other = HookServer::for_names(&["wardle.default.svc"], None, extension).await;
     admin.create("/api/v1/namespaces/default/services", &service("wardle")).await;
     let mut wrong = registration(&server);

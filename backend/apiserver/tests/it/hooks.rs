@@ -32,19 +32,26 @@ pub struct HookServer {
 }
 
 /// Answers with a body, or not at all.
-pub type Handler = fn(&Seen) -> Option<(u16, Value)>;
+pub type Answer = Option<(u16, Value)>;
+
+type Handler = Arc<dyn Fn(&Seen) -> Answer + Send + Sync>;
 
 pub fn base64(text: &str) -> String {
     base64::engine::general_purpose::STANDARD.encode(text)
 }
 
 impl HookServer {
-    pub async fn start(handler: Handler) -> Self {
+    pub async fn start(handler: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> Self {
         Self::for_names(&["127.0.0.1", "localhost"], None, handler).await
     }
 
     /// With a certificate for these names; `clients` may demand a client certificate of that authority.
-    pub async fn for_names(names: &[&str], clients: Option<&str>, handler: Handler) -> Self {
+    pub async fn for_names(
+        names: &[&str],
+        clients: Option<&str>,
+        handler: impl Fn(&Seen) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let handler: Handler = Arc::new(handler);
         let now = jiff::Timestamp::now();
         let ca = Ca::create("hooks", now).unwrap();
         let issued = ca.issue_server("hooks", names, Validity::one_year(now)).unwrap();
@@ -61,10 +68,10 @@ impl HookServer {
         let log = Arc::clone(&seen);
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
-                let (acceptor, log) = (acceptor.clone(), Arc::clone(&log));
+                let (acceptor, log, handler) = (acceptor.clone(), Arc::clone(&log), Arc::clone(&handler));
                 tokio::spawn(async move {
                     let Ok(tls) = acceptor.accept(tcp).await else { return };
-                    let service = service_fn(move |request| answer(request, Arc::clone(&log), handler));
+                    let service = service_fn(move |request| answer(request, Arc::clone(&log), Arc::clone(&handler)));
                     let _ = hyper::server::conn::http1::Builder::new()
                         .serve_connection(TokioIo::new(tls), service)
                         .with_upgrades()
@@ -77,6 +84,12 @@ impl HookServer {
 
     pub fn client_config(&self, path: &str) -> Value {
         json!({"url": format!("https://{}{path}", self.address), "caBundle": self.bundle})
+    }
+
+    /// The `clientConfig` that leads here by a Service.
+    pub fn by_service(&self, namespace: &str, name: &str, path: &str) -> Value {
+        let service = json!({"namespace": namespace, "name": name, "path": path, "port": self.address.port()});
+        json!({"service": service, "caBundle": self.bundle})
     }
 
     pub fn count(&self, path: &str) -> usize {
@@ -107,7 +120,7 @@ async fn answer(
 }
 
 /// An answer to a review.
-pub fn review(seen: &Seen, response: Value) -> Option<(u16, Value)> {
+pub fn review(seen: &Seen, response: Value) -> Answer {
     let mut response = response;
     response["uid"] = seen.body["request"]["uid"].clone();
     Some((200, json!({"apiVersion": seen.body["apiVersion"], "kind": "AdmissionReview", "response": response})))

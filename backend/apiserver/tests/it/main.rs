@@ -11,7 +11,6 @@ mod custom_resources;
 mod deleting;
 mod discovery;
 mod fairness;
-mod hook;
 mod hooks;
 mod listing;
 mod outage;

@@ -247,13 +247,16 @@ async fn objects_are_changed_by_configurations_and_patches() {
     assert_eq!(made["spec"]["template"]["spec"]["containers"][0]["image"], "demo:1", "the rest stays");
     let patch = json!({"matchConstraints": constraints("", "configmaps"), "failurePolicy": "Fail", "reinvocationPolicy": "Never",
         "matchConditions": [{"name": "not-skipped", "expression": "object.metadata.name != 'skip'"}],
-        "variables": [{"name": "key", "expression": "'a/b~c'"}],
+        "variables": [{"name": "key", "expression": "'example.com/x'"}],
         "mutations": [
-            {"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'add', path: '/data/' + jsonpatch.escapeKey(variables.key), value: 'yes'}]"}},
+            {"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'add', path: '/metadata/annotations/' + jsonpatch.escapeKey(variables.key), value: 'yes'}]"}},
             {"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'test', path: '/data/x', value: 'other'}, JSONPatch{op: 'remove', path: '/data/x'}]"}}]});
     mutate(&admin, &mutating("patch", patch)).await;
-    let made = admin.create(MAPS, &config_map("one", &json!({"x": "y"}))).await;
-    assert_eq!(made["data"], json!({"x": "y", "a/b~c": "yes"}));
+    let mut map = config_map("one", &json!({"x": "y"}));
+    map["metadata"]["annotations"] = json!({"had": "one"});
+    let made = admin.create(MAPS, &map).await;
+    assert_eq!(made["data"], json!({"x": "y"}), "a patch whose test fails changes nothing");
+    assert_eq!(made["metadata"]["annotations"], json!({"had": "one", "example.com/x": "yes"}));
     let skipped = admin.create(MAPS, &config_map("skip", &json!({"x": "y"}))).await;
     assert_eq!(skipped["data"], json!({"x": "y"}));
 }

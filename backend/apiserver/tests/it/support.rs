@@ -22,7 +22,6 @@ pub struct TestCluster {
     pub api: ApiServer,
     pub store: Store,
     pub url: String,
-    pub tunnels: Tunnels,
     shutdown: CancellationToken,
 }
 
@@ -49,11 +48,11 @@ impl TestCluster {
         let url = config.url.clone();
         let store = Store::open(config, indexer()).await.expect("the store opens");
         let secrets = bootstrap::secrets(&store).await.expect("the cluster's keys");
-        let (shutdown, tunnels) = (CancellationToken::new(), Tunnels::new());
+        let shutdown = CancellationToken::new();
         let deps = Deps {
             store: store.clone(),
             secrets: &secrets,
-            tunnels: tunnels.clone(),
+            tunnels: Tunnels::new(),
             config: Config {
                 advertise: Some((Ipv4Addr::new(192, 0, 2, 1).into(), 6443)),
                 service_cidr: "10.96.0.0/16".parse().unwrap(),
@@ -65,7 +64,7 @@ impl TestCluster {
         let api = ApiServer::new(deps).expect("the server");
         let (booting, stop) = (api.clone(), shutdown.clone());
         tokio::spawn(async move { booting.bootstrap(stop).await });
-        let cluster = Self { api, store, url, tunnels, shutdown };
+        let cluster = Self { api, store, url, shutdown };
         cluster.until_ready().await;
         cluster
     }

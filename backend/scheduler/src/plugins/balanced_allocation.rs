@@ -5,7 +5,6 @@ use crate::cycle::Cycle;
 use crate::info::NodeInfo;
 
 pub const PLUGIN: Plugin = Plugin {
-    name: "NodeResourcesBalancedAllocation",
     prepare: |cycle| match cycle.pod.requests.milli_cpu == 0 && cycle.pod.requests.memory == 0 {
         // A pod that asks for nothing changes no balance.
         true => Prepared::Skip,

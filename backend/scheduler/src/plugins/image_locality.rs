@@ -12,7 +12,6 @@ const MIN: i64 = 23 * MB;
 const MAX: i64 = 1000 * MB;
 
 pub const PLUGIN: Plugin = Plugin {
-    name: "ImageLocality",
     prepare: |cycle| match cycle.pod.images.iter().any(|image| cycle.cluster.images.contains_key(image)) {
         true => Prepared::Score,
         false => Prepared::Skip,

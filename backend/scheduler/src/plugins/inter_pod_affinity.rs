@@ -12,7 +12,6 @@ use crate::info::{NodeInfo, Term};
 use crate::queue::Happened;
 
 pub const PLUGIN: Plugin = Plugin {
-    name: "InterPodAffinity",
     weight: 2,
     helped_by: Happened::NODE_ADDED.or(Happened::NODE_CHANGED).or(Happened::POD_LEFT).or(Happened::POD_PLACED),
     prepare,

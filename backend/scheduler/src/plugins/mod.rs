@@ -75,8 +75,6 @@ pub enum Prepared {
 }
 
 pub struct Plugin {
-    /// Upstream's name.
-    pub name: &'static str,
     /// Of its score in the sum.
     pub weight: i64,
     /// What may turn its refusal.
@@ -90,7 +88,6 @@ pub struct Plugin {
 
 impl Plugin {
     const NONE: Self = Self {
-        name: "",
         weight: 1,
         helped_by: Happened::ANYTHING,
         prepare: |_| Prepared::Skip,

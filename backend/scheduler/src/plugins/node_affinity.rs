@@ -7,7 +7,6 @@ use crate::info::{NodeInfo, PodInfo};
 use crate::queue::Happened;
 
 pub const PLUGIN: Plugin = Plugin {
-    name: "NodeAffinity",
     weight: 2,
     helped_by: Happened::NODE_ADDED.or(Happened::NODE_CHANGED),
     prepare: |cycle| match (cycle.pod.has_node_constraints(), cycle.pod.preferred_nodes.is_empty()) {

@@ -4,7 +4,6 @@ use super::{Plugin, Prepared, Reason};
 use crate::queue::Happened;
 
 pub const PLUGIN: Plugin = Plugin {
-    name: "NodeName",
     helped_by: Happened::NODE_ADDED,
     prepare: |cycle| if cycle.pod.node_name.is_some() { Prepared::Filter } else { Prepared::Skip },
     filter: |cycle, node| match &cycle.pod.node_name {

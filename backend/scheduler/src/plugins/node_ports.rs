@@ -4,7 +4,6 @@ use super::{Plugin, Prepared, Reason};
 use crate::queue::Happened;
 
 pub const PLUGIN: Plugin = Plugin {
-    name: "NodePorts",
     helped_by: Happened::NODE_ADDED.or(Happened::POD_LEFT),
     prepare: |cycle| if cycle.pod.host_ports.is_empty() { Prepared::Skip } else { Prepared::Filter },
     filter: |cycle, node| {

@@ -6,7 +6,6 @@ use crate::info::NodeInfo;
 use crate::queue::Happened;
 
 pub const PLUGIN: Plugin = Plugin {
-    name: "NodeResourcesFit",
     helped_by: Happened::NODE_ADDED.or(Happened::NODE_CHANGED).or(Happened::POD_LEFT),
     prepare: |_| Prepared::Both,
     filter,
@@ -22,6 +21,18 @@ pub enum Strategy {
     LeastAllocated,
     /// The fuller ones: bin packing.
     MostAllocated,
+}
+
+impl std::str::FromStr for Strategy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "LeastAllocated" => Ok(Self::LeastAllocated),
+            "MostAllocated" => Ok(Self::MostAllocated),
+            _ => Err("expected LeastAllocated or MostAllocated".to_owned()),
+        }
+    }
 }
 
 impl Strategy {

@@ -8,7 +8,6 @@ use crate::queue::Happened;
 pub const TAINT: &str = "node.kubernetes.io/unschedulable";
 
 pub const PLUGIN: Plugin = Plugin {
-    name: "NodeUnschedulable",
     helped_by: Happened::NODE_ADDED.or(Happened::NODE_CHANGED),
     prepare: |_| Prepared::Filter,
     filter: |cycle, node| {

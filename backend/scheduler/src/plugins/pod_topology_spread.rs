@@ -19,7 +19,6 @@ pub const ZONE: &str = "topology.kubernetes.io/zone";
 pub const DEFAULTS: [(&str, i64); 2] = [(HOSTNAME, 3), (ZONE, 5)];
 
 pub const PLUGIN: Plugin = Plugin {
-    name: "PodTopologySpread",
     weight: 2,
     helped_by: Happened::NODE_ADDED.or(Happened::NODE_CHANGED).or(Happened::POD_LEFT).or(Happened::POD_PLACED),
     prepare,

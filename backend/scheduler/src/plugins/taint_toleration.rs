@@ -7,7 +7,6 @@ use crate::info::{NodeInfo, PodInfo};
 use crate::queue::Happened;
 
 pub const PLUGIN: Plugin = Plugin {
-    name: "TaintToleration",
     weight: 3,
     helped_by: Happened::NODE_ADDED.or(Happened::NODE_CHANGED),
     prepare: |cycle| if cycle.cluster.soft_taints > 0 { Prepared::Both } else { Prepared::Filter },

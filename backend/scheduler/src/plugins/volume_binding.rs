@@ -10,7 +10,6 @@ use crate::cycle::Cycle;
 use crate::queue::Happened;
 
 pub const PLUGIN: Plugin = Plugin {
-    name: "VolumeBinding",
     helped_by: Happened::NODE_ADDED.or(Happened::NODE_CHANGED).or(Happened::VOLUME_CHANGED),
     prepare,
     filter: |cycle, node| match cycle.volumes.iter().all(|terms| terms.iter().any(|t| t.matches(node))) {

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::hook::Hook;
+use crate::hooks::HookServer;
 use crate::support::names;
 
 fn all(version: &str) -> String {
@@ -27,6 +27,11 @@ fn with_webhook(client_config: Value) -> Value {
     definition["spec"]["conversion"] = json!({"strategy": "Webhook",
         "webhook": {"clientConfig": client_config, "conversionReviewVersions": ["v1", "v1beta1"]}});
     definition
+}
+
+/// A server with this name that answers a review with what `convert` makes of it.
+async fn converter(name: &str, convert: fn(Value) -> Value) -> HookServer {
+    HookServer::for_names(&[name], None, move |seen| Some((200, convert(seen.body.clone())))).await
 }
 
 /// What the author of the definition would run.
@@ -82,10 +87,10 @@ async fn without_a_webhook_only_the_version_changes() {
 #[tokio::test]
 async fn a_webhook_converts_what_is_read_and_written() {
     let (c, admin) = cluster().await;
-    let hook = Hook::start(&["127.0.0.1"], convert).await;
-    c.define(&with_webhook(hook.by_url("/convert"))).await;
+    let hook = converter("127.0.0.1", convert).await;
+    c.define(&with_webhook(hook.client_config("/convert"))).await;
     admin.create(&all("v1"), &host("v1", "one", json!({"hostPort": "a:1"}))).await;
-    assert!(hook.seen().is_empty());
+    assert!(hook.seen.lock().is_empty());
     let read = admin.get(&format!("{}/one", all("v2"))).await.expect(200);
     assert_eq!((&read["host"], &read["port"], &read["hostPort"]), (&json!("a"), &json!("1"), &Value::Null));
     let made = admin.create(&all("v2"), &host("v2", "two", json!({"host": "b", "port": "2"}))).await;
@@ -118,8 +123,8 @@ async fn a_webhook_converts_what_is_read_and_written() {
 #[tokio::test]
 async fn selectors_see_the_converted_objects() {
     let (c, admin) = cluster().await;
-    let hook = Hook::start(&["127.0.0.1"], convert).await;
-    c.define(&with_webhook(hook.by_url("/convert"))).await;
+    let hook = converter("127.0.0.1", convert).await;
+    c.define(&with_webhook(hook.client_config("/convert"))).await;
     admin.create(&all("v1"), &host("v1", "one", json!({"hostPort": "a:1"}))).await;
     admin.create(&all("v2"), &host("v2", "two", json!({"host": "b", "port": "2"}))).await;
     let by_host = admin.get(&format!("{}?fieldSelector=host%3Db", all("v2"))).await.expect(200);
@@ -138,14 +143,14 @@ async fn selectors_see_the_converted_objects() {
 #[tokio::test]
 async fn a_service_leads_to_the_webhook() {
     let (c, admin) = cluster().await;
-    let hook = Hook::start(&["converter.a.svc"], convert).await;
+    let hook = converter("converter.a.svc", convert).await;
     let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "converter"},
                          "spec": {"type": "ExternalName", "externalName": "localhost"}});
     admin.create("/api/v1/namespaces/a/services", &service).await;
     c.define(&with_webhook(hook.by_service("a", "converter", "/convert"))).await;
     admin.create(&all("v1"), &host("v1", "one", json!({"hostPort": "a:1"}))).await;
     assert_eq!(admin.get(&format!("{}/one", all("v2"))).await.expect(200)["host"], "a");
-    let review = &hook.seen()[0];
+    let review = &hook.last("/convert");
     assert_eq!(
         (&review["kind"], &review["apiVersion"]),
         (&json!("ConversionReview"), &json!("apiextensions.k8s.io/v1"))
@@ -159,8 +164,8 @@ async fn a_webhook_that_fails_fails_the_request_and_nothing_else() {
         json!({"apiVersion": review["apiVersion"], "kind": "ConversionReview",
                "response": {"uid": review["request"]["uid"], "result": {"status": "Failed", "message": "not today"}}})
     };
-    let hook = Hook::start(&["127.0.0.1"], refusing).await;
-    c.define(&with_webhook(hook.by_url("/convert"))).await;
+    let hook = converter("127.0.0.1", refusing).await;
+    c.define(&with_webhook(hook.client_config("/convert"))).await;
     admin.create(&all("v1"), &host("v1", "one", json!({"hostPort": "a:1"}))).await;
     let failed = admin.get(&format!("{}/one", all("v2"))).await;
     assert_eq!(
@@ -171,9 +176,9 @@ async fn a_webhook_that_fails_fails_the_request_and_nothing_else() {
     assert_eq!(admin.get(&all("v2")).await.status, 500);
 
     // A certificate of somebody else.
-    let stranger = Hook::start(&["127.0.0.1"], convert).await;
-    let mut config = hook.by_url("/convert");
-    config["url"] = stranger.by_url("/convert")["url"].clone();
+    let stranger = converter("127.0.0.1", convert).await;
+    let mut config = hook.client_config("/convert");
+    config["url"] = stranger.client_config("/convert")["url"].clone();
     c.redefine("hosts.shop.example.com", |definition| {
         definition["spec"]["conversion"]["webhook"]["clientConfig"] = config.clone();
     })
@@ -182,5 +187,5 @@ async fn a_webhook_that_fails_fails_the_request_and_nothing_else() {
         .eventually(|| async { admin.get(&format!("{}/one", all("v2"))).await }, |reply| reply.text().contains("tls:"))
         .await;
     assert_eq!(distrusted.status, 500);
-    assert!(stranger.seen().is_empty());
+    assert!(stranger.seen.lock().is_empty());
 }

@@ -1,8 +1,6 @@
 //! What kinds say of objects that they take all the same.
 
-mod common;
-
-use common::created;
+use crate::common::created;
 use expect_test::{Expect, expect};
 
 fn check(yaml: &str, expect: Expect) {

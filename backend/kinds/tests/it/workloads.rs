@@ -1,8 +1,6 @@
 //! Pods and what makes pods.
 
-mod common;
-
-use common::{check, check_update, defaulted, row};
+use crate::common::{check, check_update, defaulted, row};
 use expect_test::expect;
 
 const POD: &str = "

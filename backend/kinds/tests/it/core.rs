@@ -1,8 +1,6 @@
 //! The rest of the core group, and the network.
 
-mod common;
-
-use common::{check, check_update, defaulted, row};
+use crate::common::{check, check_update, defaulted, row};
 use expect_test::expect;
 
 const SERVICE: &str = "

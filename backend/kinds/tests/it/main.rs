@@ -1,0 +1,10 @@
+//! The kinds: what each says to objects, written as users would write them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod common;
+mod core;
+mod groups;
+mod surface;
+mod warnings;
+mod workloads;
