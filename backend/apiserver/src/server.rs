@@ -124,6 +124,13 @@ impl Call {
         let (parts, ()) = Request::new(()).into_parts();
         Self { info, user: Arc::new(user), parts, query: Query::default(), warnings: Vec::new() }
     }
+
+    /// The same request for one object of those it is about.
+    pub fn in_namespace(&self, namespace: &str) -> Self {
+        let info = RequestInfo { namespace: namespace.to_owned(), ..self.info.clone() };
+        let (user, parts, query) = (Arc::clone(&self.user), self.parts.clone(), self.query.clone());
+        Self { info, user, parts, query, warnings: Vec::new() }
+    }
 }
 
 /// The query's parameters, decoded.

@@ -339,12 +339,17 @@ pub async fn delete_collection(server: &Arc<Server>, call: &mut Call, kind: &Arc
     let view = server.store.view(&kind.storage);
     let victims = super::list::selected(server, kind, &view, &selection).await?;
     for chunk in victims.chunks(COLLECTION_PARALLEL) {
-        for victim in chunk {
-            call.info.namespace = victim.key.namespace.to_string();
-            match delete_one(server, call, kind, &victim.key.name, &options).await {
-                Err(status) if status.code != 404 => return Err(status),
-                _ => {}
+        // Together, so that they are committed together.
+        let deletions = chunk.iter().map(|victim| {
+            let (mut call, options) = (call.in_namespace(&victim.key.namespace), &options);
+            async move {
+                let done = delete_one(server, &mut call, kind, &victim.key.name, options).await;
+                (done.map(|_| ()), call.warnings)
             }
+        });
+        for (done, warnings) in futures::future::join_all(deletions).await {
+            call.warnings.extend(warnings);
+            done.or_else(|status| if status.code == 404 { Ok(()) } else { Err(status) })?;
         }
     }
     let items: Vec<Value> = victims.iter().map(|object| render::value(kind, object)).collect();

@@ -40,6 +40,11 @@ async fn the_three_formats() {
         let reply = admin.patch(&path, format, &patch).await;
         assert_eq!(reply.status, status, "{format} {patch}: {}", reply.text());
     }
+    let misfit = admin.patch(&path, "json", &json!([{"op": "remove", "path": "/spec/nothing"}])).await.json();
+    assert_eq!(misfit["message"], "the server rejected our request due to an error in our request");
+    let cause = &misfit["details"]["causes"][0];
+    assert_eq!(cause["field"], "patch", "kubectl prints the field before the message");
+    assert!(cause["message"].as_str().unwrap().starts_with("remove operation does not apply"), "{cause}");
     let unknown = admin.send("PATCH", &path, &[("content-type", "application/json")], "{}").await;
     assert_eq!(unknown.said(), "415 UnsupportedMediaType");
     assert_eq!(admin.patch(&format!("{DEPLOYMENTS}/none"), "merge", &json!({})).await.said(), "404 NotFound");

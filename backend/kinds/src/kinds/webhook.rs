@@ -243,11 +243,27 @@ pub(super) fn client_config(config: &Value, path: &Path, errors: &mut ErrorList)
                 let detail = format!("port is not valid: {}", names::is_port_number(port).join(", "));
                 errors.push(Error::invalid(path.child("port"), port, detail));
             }
-            if let Some(text) = service.at("path").as_str()
-                && !text.starts_with('/')
-            {
-                errors.push(Error::invalid(path.child("path"), text, "must start with a '/'"));
+            if let Some(text) = service.at("path").as_str() {
+                service_path(text, &path.child("path"), errors);
             }
+        }
+    }
+}
+
+/// Nothing and `/` are the root; a slash at the end is no segment.
+fn service_path(text: &str, path: &Path, errors: &mut Vec<Error>) {
+    if matches!(text, "" | "/") {
+        return;
+    }
+    let mut wrong = |detail: String| errors.push(Error::invalid(path.clone(), text, detail));
+    let Some(inner) = text.strip_prefix('/') else { return wrong("must start with a '/'".into()) };
+    for (index, segment) in inner.strip_suffix('/').unwrap_or(inner).split('/').enumerate() {
+        if segment.is_empty() {
+            wrong(format!("segment[{index}] may not be empty"));
+            continue;
+        }
+        for failure in names::is_dns1123_subdomain(segment) {
+            wrong(format!("segment[{index}]: {failure}"));
         }
     }
 }

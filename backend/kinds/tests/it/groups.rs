@@ -265,6 +265,15 @@ spec:
     "#]],
     );
     check(
+        "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {name: w}, webhooks: [{name: a.x.y, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {service: {name: s, namespace: n, path: ''}}}, {name: b.x.y, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {service: {name: s, namespace: n, path: /}}}, {name: c.x.y, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {service: {name: s, namespace: n, path: /one/two/}}}, {name: d.x.y, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {service: {name: s, namespace: n, path: one}}}, {name: e.x.y, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {service: {name: s, namespace: n, path: //}}}, {name: f.x.y, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {service: {name: s, namespace: n, path: /a//B}}}]}",
+        expect![[r#"
+        webhooks[3].clientConfig.service.path: Invalid value: "one": must start with a '/'
+        webhooks[4].clientConfig.service.path: Invalid value: "//": segment[0] may not be empty
+        webhooks[5].clientConfig.service.path: Invalid value: "/a//B": segment[1] may not be empty
+        webhooks[5].clientConfig.service.path: Invalid value: "/a//B": segment[2]: a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
+    "#]],
+    );
+    check(
         "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingAdmissionPolicyBinding, metadata: {name: b}, spec: {validationActions: [Deny, Warn]}}",
         expect![[r#"
         spec.policyName: Required value

@@ -16,7 +16,9 @@ pub use json::json_patch;
 pub use merge::merge_patch;
 pub use strategic::strategic_merge;
 
-/// The answer to a patch that is well formed, yet does not fit the object; upstream's message says no more.
+/// The answer to a patch that is well formed, yet does not fit the object; upstream's message says no more, and the
+/// cause belongs to a field, because kubectl prints both.
 fn does_not_fit(why: impl Into<String>) -> Status {
-    Status::failure(422, "Invalid", "the server rejected our request due to an error in our request").cause("", why, "")
+    let message = "the server rejected our request due to an error in our request";
+    Status::failure(422, "Invalid", message).cause("FieldValueInvalid", why, "patch")
 }
