@@ -20,7 +20,7 @@ use crate::error::from_store;
 use crate::negotiate;
 use crate::server::{Answer, Call, Server};
 
-/// A generated name that is taken is generated anew this often.
+/// A generated name, or an address chosen for a Service, that is taken is chosen anew this often.
 const NAME_ATTEMPTS: usize = 8;
 
 pub fn durability(kind: &Kind) -> Durability {
@@ -136,10 +136,19 @@ pub async fn store_new(
                     return Err(no_name_left(status));
                 }
             }
+            // Not the name, but an address or port that was chosen for a Service, is another backend's: choose again.
+            Err(status)
+                if attempt < NAME_ATTEMPTS
+                    && status.reason == "AlreadyExists"
+                    && !is_held(server, call, kind, &name) => {}
             outcome => return outcome,
         }
     }
     unreachable!("the loop ends with its last attempt")
+}
+
+fn is_held(server: &Server, call: &Call, kind: &Kind, name: &str) -> bool {
+    server.store.get(&key(kind, &call.info.namespace, name)).is_some()
 }
 
 /// Every name that was tried was taken; the client may try again.

@@ -140,6 +140,8 @@ pub async fn replace(
             Err(StoreOr::Store(StoreError::Conflict { .. })) if !conditional && attempt < ATTEMPTS => {
                 stored = newest(server, kind, &call.info.namespace, name).await?;
             }
+            // Another backend was faster with the address or port that was chosen for a Service: choose again.
+            Err(StoreOr::Store(StoreError::AlreadyExists)) if attempt < ATTEMPTS => {}
             Err(StoreOr::Store(error)) => return Err(from_store(error, subject(kind, name))),
             Err(StoreOr::Status(status)) => return Err(status),
             Ok(object) => return Ok(Written { object, created: false }),
