@@ -73,6 +73,28 @@ pub fn due(spec: &PodSpec, observed: &Observed, actual: &Actual, node_memory: u6
     due
 }
 
+/// The pod with the resources that its containers have, where its spec says others by now; none if it says the same.
+#[must_use]
+pub fn held_back(pod: &Pod, actual: &Actual) -> Option<Pod> {
+    let spec = pod.spec.as_ref()?;
+    let is_other = |container: &Container| {
+        let wanted = requirements(container);
+        let has = actual.get(&container.name);
+        has.is_some_and(|has| CHANGEABLE.into_iter().any(|name| differs(name, has, &wanted)))
+    };
+    if !spec.init_containers.iter().flatten().chain(&spec.containers).any(is_other) {
+        return None;
+    }
+    let mut pod = pod.clone();
+    let spec = pod.spec.as_mut()?;
+    for container in spec.init_containers.iter_mut().flatten().chain(&mut spec.containers) {
+        if is_other(container) {
+            container.resources = actual.get(&container.name).cloned();
+        }
+    }
+    Some(pod)
+}
+
 /// Why the node cannot give the pod what it asks for now: never, or not as long as the others are here.
 #[must_use]
 pub fn refuse(spec: &PodSpec, others: &[&PodSpec], allocatable: &BTreeMap<String, Quantity>) -> Option<Waiting> {
@@ -135,6 +157,18 @@ mod tests {
         assert_eq!(due("0.1", "65536Ki"), None, "the same in other words");
         assert_eq!(due("200m", "64Mi"), Some((20_000, 64 << 20, false)));
         assert_eq!(due("200m", "32Mi"), Some((20_000, 32 << 20, true)));
+    }
+
+    #[test]
+    fn what_was_refused_is_held_back() {
+        let has = Actual::from([("c".to_owned(), requirements(&spec("100m", "64Mi").containers[0]))]);
+        let held = |cpu: &str| {
+            let pod = Pod { spec: Some(spec(cpu, "64Mi")), ..Pod::default() };
+            let held = held_back(&pod, &has)?.spec?.containers.remove(0);
+            milli(held.resources?.limits.as_ref(), "cpu")
+        };
+        assert_eq!(held("0.1"), None, "the same");
+        assert_eq!(held("3"), Some(100));
     }
 
     #[test]

@@ -205,6 +205,17 @@ pub async fn run(args: Args) -> Result<()> {
     own.write_self()?;
     fs::write(home.join("nodes.count"), args.nodes.to_string())?;
     let fabric = args.fabric()?;
+    // What can fail does so before anything runs that would then be left behind.
+    let nodes: Vec<Program> = (1..=args.nodes).map(|index| node(&args, &home, index)).collect::<Result<_>>()?;
+    let (postgres, database_url) = match &args.database_url {
+        Some(url) => (None, url.clone()),
+        None => {
+            let postgres = Postgres::prepare(&home, &places.run)?;
+            let url = postgres.url();
+            (Some(postgres.program()), url)
+        }
+    };
+    let server = server(&args, &home, database_url)?;
     if args.nodes > 0 {
         fabric.ensure(&places.run, POD_CIDR, SERVICE_CIDR)?;
     }
@@ -219,21 +230,9 @@ pub async fn run(args: Args) -> Result<()> {
         }));
         (token, task)
     };
-    let database_url = match &args.database_url {
-        Some(url) => url.clone(),
-        None => {
-            let postgres = Postgres::prepare(&home, &places.run)?;
-            let url = postgres.url();
-            stages.push(vec![launch(postgres.program(), None)]);
-            url
-        }
-    };
-    stages.push(vec![launch(server(&args, &home, database_url)?, None)]);
-    let mut nodes = Vec::new();
-    for index in 1..=args.nodes {
-        nodes.push(launch(node(&args, &home, index)?, Some(index)));
-    }
-    stages.push(nodes);
+    stages.extend(postgres.map(|program| vec![launch(program, None)]));
+    stages.push(vec![launch(server, None)]);
+    stages.push((1..=args.nodes).zip(nodes).map(|(index, program)| launch(program, Some(index))).collect());
     info!(home = %home.display(), nodes = args.nodes, "supervising");
 
     let mut terminate = signal(SignalKind::terminate())?;

@@ -1,5 +1,8 @@
 //! Who may: without an identity almost nothing, with RBAC what was granted.
 
+use jiff::{SignedDuration, Timestamp};
+use pilothouse_access::tokens::{Config, Keys, Mint, ServiceAccountTokens};
+use pilothouse_apiserver::bootstrap;
 use serde_json::json;
 
 use crate::support::{TestCluster, config_map};
@@ -151,4 +154,28 @@ async fn impersonation() {
     let as_jane = [("authorization", bearer.as_str()), ("impersonate-user", "jane")];
     let refused = stranger.send("GET", MAPS, &as_jane, "").await;
     assert!(refused.message().contains("User \"jane\" cannot list"), "{}", refused.message());
+}
+
+#[tokio::test]
+async fn tokens_end() {
+    let cluster = TestCluster::start().await;
+    let robot = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}});
+    let robot = cluster.admin().create("/api/v1/namespaces/default/serviceaccounts", &robot).await;
+    let secrets = bootstrap::secrets(&cluster.store).await.unwrap();
+    let config = Config::for_domain("cluster.local");
+    let tokens = ServiceAccountTokens::new(Keys::load(&secrets.token_key, &[]).unwrap(), config.clone());
+    let mint = Mint {
+        namespace: "default",
+        name: "robot",
+        uid: robot["metadata"]["uid"].as_str().unwrap(),
+        audiences: &config.audiences,
+        seconds: 600,
+        ..Mint::default()
+    };
+    let stranger = cluster.stranger();
+    for (age, expected) in [(0, "403 Forbidden"), (500, "403 Forbidden"), (700, "401 Unauthorized")] {
+        let token = tokens.mint(&mint, Timestamp::now() - SignedDuration::from_secs(age)).unwrap();
+        let reply = stranger.send("GET", MAPS, &[("authorization", &format!("Bearer {token}"))], "").await;
+        assert_eq!(reply.said(), expected, "a token of {age} seconds: {}", reply.text());
+    }
 }
