@@ -1,5 +1,7 @@
 //! The product as its users meet it, end to end.
 
+#![allow(clippy::unwrap_used)]
+
 mod api;
 mod browser;
 mod faults;

@@ -2,6 +2,9 @@
 //!
 //! Invariant: no sleeps for effects; everything waits on a condition with a deadline, and says what it last saw.
 
+// What these functions are for fails a test when it fails.
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::thread::sleep;

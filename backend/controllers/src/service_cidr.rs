@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use k8s_openapi::api::networking::v1::{ServiceCIDR, ServiceCIDRStatus};
+use k8s_openapi::api::networking::v1::ServiceCIDR;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::Api;
 
@@ -118,7 +118,7 @@ async fn reconcile(cx: Arc<Context>, key: Key) -> Result<Next> {
 }
 
 async fn set_ready(api: &Api<ServiceCIDR>, cidr: &ServiceCIDR, state: &str, reason: &str, why: &str) -> Result<Next> {
-    let mut status = cidr.status.clone().unwrap_or(ServiceCIDRStatus::default());
+    let mut status = cidr.status.clone().unwrap_or_default();
     let conditions = status.conditions.get_or_insert_default();
     let old = conditions.iter().position(|c| c.type_ == READY).map(|at| conditions.remove(at));
     if old.as_ref().is_some_and(|old| old.status == state && old.reason == reason) {

@@ -91,7 +91,7 @@ fn strip_escapes(text: &str) -> String {
             out.push(c);
         } else if chars.peek() == Some(&'[') {
             chars.next();
-            while let Some(c) = chars.next() {
+            for c in chars.by_ref() {
                 if ('@'..='~').contains(&c) {
                     break;
                 }

@@ -39,7 +39,7 @@ impl<'a> Asked<'a> {
 
     /// A Namespace counts as cluster-scoped, although a request about one is in it.
     fn is_namespaced(&self) -> bool {
-        !self.namespace.is_empty() && !(self.group.is_empty() && self.resource == "namespaces")
+        !(self.namespace.is_empty() || self.group.is_empty() && self.resource == "namespaces")
     }
 }
 

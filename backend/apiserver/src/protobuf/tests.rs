@@ -5,7 +5,7 @@ use super::*;
 
 /// What a client of Go sends for `kubectl create namespace a`, byte by byte.
 const NAMESPACE: &[u8] =
-    b"k8s\0\n\x0f\n\x02v1\x12\tNamespace\x12\x19\n\x11\n\x01a\x12\0\x1a\0\"\0*\02\08\0B\0\x12\0\x1a\x02\n\0\x1a\0\"\0";
+    b"k8s\0\n\x0f\n\x02v1\x12\tNamespace\x12\x19\n\x11\n\x01a\x12\0\x1a\0\"\0*\x002\x008\0B\0\x12\0\x1a\x02\n\0\x1a\0\"\0";
 
 #[test]
 fn what_go_sends() {

@@ -187,12 +187,12 @@ impl Page {
                 continue;
             };
             if let Some(link) = self.prefix.link(link) {
-                out.extend_from_slice(text[at..value.start].as_bytes());
+                out.extend_from_slice(&text.as_bytes()[at..value.start]);
                 out.extend_from_slice(link.as_bytes());
                 at = value.end;
             }
         }
-        out.extend_from_slice(text[at..].as_bytes());
+        out.extend_from_slice(&text.as_bytes()[at..]);
     }
 }
 

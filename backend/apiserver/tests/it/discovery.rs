@@ -91,7 +91,8 @@ async fn both_forms_say_the_same() {
                         other.push(format!("{name}/{}", sub["subresource"].as_str().unwrap()));
                     }
                 }
-                (one.sort(), other.sort());
+                one.sort();
+                other.sort();
                 assert_eq!(one, other, "{name}");
             }
         }

@@ -23,7 +23,7 @@ async fn from_now_from_then_and_with_state() {
     assert_eq!((state.said().await, state.said().await), ("ADDED a".into(), "ADDED b".into()));
     let mut then = admin.watch(&format!("{MAPS}?watch=true&resourceVersion={}", revision(&first))).await;
     assert_eq!(then.said().await, "ADDED b");
-    let mut one = admin.watch(&format!("/api/v1/watch/namespaces/default/configmaps/b")).await;
+    let mut one = admin.watch("/api/v1/watch/namespaces/default/configmaps/b").await;
     assert_eq!(one.said().await, "ADDED b");
 
     admin.patch(&format!("{MAPS}/b"), "merge", &json!({"data": {"x": "1"}})).await.expect(200);

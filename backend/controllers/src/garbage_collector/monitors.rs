@@ -1,6 +1,7 @@
 //! Watches the metadata of every resource that can be listed, watched and deleted, custom ones as they come and go.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -36,9 +37,9 @@ pub async fn run(state: Arc<State>) {
                 }
                 state.set_resources(&wanted);
                 for resource in wanted {
-                    if !monitors.contains_key(&resource) {
-                        let monitor = start(&state, &resource);
-                        monitors.insert(resource, monitor);
+                    if let Entry::Vacant(place) = monitors.entry(resource) {
+                        let monitor = start(&state, place.key());
+                        place.insert(monitor);
                     }
                 }
                 state.discovered.store(true, Ordering::Release);

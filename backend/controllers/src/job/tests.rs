@@ -122,11 +122,11 @@ fn failures_are_waited_for_and_carried_per_index() {
     let spec = json!({"completions": 2, "parallelism": 2, "completionMode": "Indexed", "backoffLimitPerIndex": 3});
     let job = job(spec, json!({}));
     let failed = tracked("a", "Failed", Some(0));
-    let soon = plan(&job, &[failed.clone()], true, at(4));
+    let soon = plan(&job, std::slice::from_ref(&failed), true, at(4));
     assert_eq!(soon.create, [New { index: Some(1), failures: Some((0, 0)) }]);
     assert_eq!(soon.wake, Some(std::time::Duration::from_secs(6)));
     assert!(soon.untrack.is_empty(), "it carries the count until its successor does");
-    let later = plan(&job, &[failed.clone()], true, at(LATER));
+    let later = plan(&job, std::slice::from_ref(&failed), true, at(LATER));
     assert_eq!(later.create[0], New { index: Some(0), failures: Some((1, 0)) });
     let mut next = (*tracked("b", "Running", Some(0))).clone();
     next.metadata.annotations.as_mut().unwrap().insert(FAILURE_COUNT.into(), "1".into());

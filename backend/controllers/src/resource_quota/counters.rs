@@ -64,10 +64,12 @@ impl Census {
                     // Even nothing is news to a quota that did not know.
                     return Vec::new();
                 }
-                let same = |(namespace, names): &(&Box<str>, &HashSet<Box<str>>)| {
-                    before.remove(*namespace).is_none_or(|b| b.len() != names.len())
-                };
-                let mut changed: Vec<Box<str>> = self.names.iter().filter(same).map(|(ns, _)| ns.clone()).collect();
+                let mut changed = Vec::new();
+                for (namespace, names) in &self.names {
+                    if before.remove(namespace).is_none_or(|before| before.len() != names.len()) {
+                        changed.push(namespace.clone());
+                    }
+                }
                 changed.extend(before.into_keys());
                 changed
             }

@@ -18,7 +18,6 @@ pub const PLUGIN: Plugin = Plugin {
     filter,
     score,
     normalize,
-    ..Plugin::NONE
 };
 
 /// What one decision looks up. Keys are of counters in `Cluster::counters`.

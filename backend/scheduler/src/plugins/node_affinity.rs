@@ -23,7 +23,6 @@ pub const PLUGIN: Plugin = Plugin {
         cycle.pod.preferred_nodes.iter().filter(|(_, term)| term.matches_or_empty(node)).map(|(weight, _)| weight).sum()
     },
     normalize: |scores| proportional(scores, false),
-    ..Plugin::NONE
 };
 
 /// Whether the node is among those the pod must have.

@@ -25,7 +25,6 @@ pub const PLUGIN: Plugin = Plugin {
     filter,
     score,
     normalize,
-    ..Plugin::NONE
 };
 
 /// One constraint as a decision sees it.

@@ -20,7 +20,6 @@ pub const PLUGIN: Plugin = Plugin {
         i64::try_from(bad).unwrap_or(i64::MAX)
     },
     normalize: |scores| proportional(scores, true),
-    ..Plugin::NONE
 };
 
 /// The first taint that keeps the pod away.
