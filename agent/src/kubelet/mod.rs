@@ -8,8 +8,10 @@ mod health;
 mod import;
 mod logs;
 mod metrics;
+mod spdy;
 mod stats;
 mod stream;
+mod websocket;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -1,17 +1,20 @@
 //! exec, attach and port-forward: the runtime's own streaming server does the talking, we pass the bytes through.
 //!
-//! Invariant: neither SPDY nor WebSocket is understood here; whatever client and runtime agree on works.
+//! Invariant: neither SPDY nor WebSocket is understood here; whatever client and runtime agree on works. What no
+//! runtime's WebSocket server agrees on, but clients prefer, is translated (`websocket`).
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
 use pilothouse_cri::v1;
 use tokio::net::TcpStream;
 use tracing::debug;
 
+use super::websocket::{self, Channels};
 use super::{Answer, Query, Refusal, refuse};
 use crate::cri::labels;
 use crate::pods::containers;
@@ -62,8 +65,9 @@ pub(super) async fn exec(
     if !(call.stdin || call.stdout || call.stderr) {
         return refuse(StatusCode::BAD_REQUEST, "you must specify at least 1 of stdin, stdout, stderr");
     }
+    let channels = Channels { stdin: call.stdin, stdout: call.stdout, stderr: call.stderr, tty };
     let url = context.runtime.exec(call).await.map_err(internal)?;
-    pass(&url, false, request).await
+    run(&url, channels, request).await
 }
 
 pub(super) async fn attach(
@@ -84,8 +88,20 @@ pub(super) async fn attach(
         stdout: query.flag(["output", "stdout"]),
         stderr: query.flag(["error", "stderr"]) && !tty,
     };
+    let channels = Channels { stdin: call.stdin, stdout: call.stdout, stderr: call.stderr, tty };
     let url = context.runtime.attach(call).await.map_err(internal)?;
-    pass(&url, false, request).await
+    run(&url, channels, request).await
+}
+
+/// exec and attach.
+async fn run(url: &str, channels: Channels, request: Request<Incoming>) -> Result<Answer, Refusal> {
+    if !websocket::offers(request.headers(), websocket::CHANNELS) {
+        return pass(url, false, request).await;
+    }
+    match spdy(url, "v4.channel.k8s.io").await? {
+        Ok(runtime) => websocket::channels(request, runtime, channels),
+        Err(refused) => Ok(refused),
+    }
 }
 
 pub(super) async fn port_forward(
@@ -108,24 +124,55 @@ pub(super) async fn port_forward(
     };
     let call = v1::PortForwardRequest { pod_sandbox_id: sandbox.id.clone(), port };
     let url = context.runtime.port_forward(call).await.map_err(internal)?;
-    // Over WebSocket the ports are read from the query once more.
-    pass(&url, true, request).await
+    if !websocket::offers(request.headers(), websocket::TUNNEL) {
+        // Over WebSocket the ports are read from the query once more.
+        return pass(&url, true, request).await;
+    }
+    match spdy(&url, "portforward.k8s.io").await? {
+        Ok(runtime) => websocket::tunnel(request, runtime),
+        Err(refused) => Ok(refused),
+    }
 }
 
-/// Sends the request to the runtime's streaming server, and joins the two connections if it upgrades.
-async fn pass(url: &str, with_query: bool, mut request: Request<Incoming>) -> Result<Answer, Refusal> {
-    let url: Uri = url.parse().map_err(internal)?;
-    let authority = url.authority().ok_or_else(|| internal("the runtime's streaming URL has no host"))?.clone();
-    let stream = TcpStream::connect(authority.as_str()).await;
+type Onward = hyper::client::conn::http1::SendRequest<Empty<Bytes>>;
+
+/// Connects to the runtime's streaming server.
+async fn dial(url: &Uri) -> Result<(Onward, HeaderValue), Refusal> {
+    let authority = url.authority().ok_or_else(|| internal("the runtime's streaming URL has no host"))?.as_str();
+    let stream = TcpStream::connect(authority).await;
     let stream = stream.map_err(|error| internal(format!("the runtime's streaming server: {error}")))?;
     stream.set_nodelay(true).map_err(internal)?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(internal)?;
+    let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(internal)?;
     tokio::spawn(async move {
         if let Err(error) = connection.with_upgrades().await {
             debug!(%error, "a connection to the runtime's streaming server ended");
         }
     });
+    Ok((sender, HeaderValue::from_str(authority).map_err(internal)?))
+}
+
+/// A SPDY connection of our own to the runtime, or the runtime's refusal.
+async fn spdy(url: &str, protocol: &'static str) -> Result<Result<TokioIo<Upgraded>, Answer>, Refusal> {
+    let url: Uri = url.parse().map_err(internal)?;
+    let (mut sender, host) = dial(&url).await?;
+    let request = Request::post(url.path())
+        .header(header::HOST, host)
+        .header(header::CONNECTION, "Upgrade")
+        .header(header::UPGRADE, "SPDY/3.1")
+        .header("x-stream-protocol-version", protocol)
+        .body(Empty::new())
+        .map_err(internal)?;
+    let answer = sender.send_request(request).await.map_err(internal)?;
+    if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(Err(answer.map(|body| body.map_err(std::io::Error::other).boxed())));
+    }
+    Ok(Ok(TokioIo::new(hyper::upgrade::on(answer).await.map_err(internal)?)))
+}
+
+/// Sends the request to the runtime's streaming server, and joins the two connections if it upgrades.
+async fn pass(url: &str, with_query: bool, mut request: Request<Incoming>) -> Result<Answer, Refusal> {
+    let url: Uri = url.parse().map_err(internal)?;
+    let (mut sender, host) = dial(&url).await?;
     let client = hyper::upgrade::on(&mut request);
     let (parts, _) = request.into_parts();
     let mut path = url.path().to_owned();
@@ -137,7 +184,7 @@ async fn pass(url: &str, with_query: bool, mut request: Request<Incoming>) -> Re
     *onward.uri_mut() = path.parse().map_err(internal)?;
     *onward.headers_mut() = parts.headers;
     onward.headers_mut().remove(header::AUTHORIZATION);
-    onward.headers_mut().insert(header::HOST, HeaderValue::from_str(authority.as_str()).map_err(internal)?);
+    onward.headers_mut().insert(header::HOST, host);
     let mut answer = sender.send_request(onward).await.map_err(internal)?;
     if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
         return Ok(answer.map(|body| body.map_err(std::io::Error::other).boxed()));

@@ -34,17 +34,22 @@ struct Channels(TokioIo<hyper::upgrade::Upgraded>);
 
 impl Channels {
     async fn open(server: &std::sync::Arc<Server>, path: &str) -> Self {
+        Self::speaking("v4.channel.k8s.io", server, path).await
+    }
+
+    async fn speaking(protocol: &str, server: &std::sync::Arc<Server>, path: &str) -> Self {
         let request = Request::get(path)
             .header("host", "node")
             .header("connection", "Upgrade")
             .header("upgrade", "websocket")
             .header("sec-websocket-version", "13")
             .header("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==")
-            .header("sec-websocket-protocol", "v4.channel.k8s.io")
+            .header("sec-websocket-protocol", protocol)
             .body(Full::default())
             .unwrap();
         let answer = send(server, request).await;
         assert_eq!(answer.status(), StatusCode::SWITCHING_PROTOCOLS, "{path}");
+        assert_eq!(answer.headers()["sec-websocket-protocol"], protocol, "{path}");
         Self(TokioIo::new(hyper::upgrade::on(answer).await.unwrap()))
     }
 
@@ -132,6 +137,25 @@ pub async fn serves(node: &Node) {
     let mut cat = Channels::open(&server, "/exec/default/talks/main?command=/bin/cat&input=1&output=1").await;
     cat.write(0, b"there and back\n").await;
     assert_eq!(cat.until(1, |text| text.ends_with('\n')).await, "there and back\n");
+
+    // Version 5 can close the input, so that what reads to its end ends.
+    let count = "/exec/default/talks/main?command=/bin/busybox&command=wc&command=-c&input=1&output=1&error=1";
+    let mut count = Channels::speaking("v5.channel.k8s.io", &server, count).await;
+    assert_eq!(count.read().await, Some((1, Vec::new())), "it is heard");
+    count.write(0, b"twelve bytes").await;
+    count.write(255, &[0]).await;
+    assert_eq!(count.until(1, |text| text.ends_with('\n')).await.trim(), "12");
+    let outcome: Value = serde_json::from_str(&count.until(3, |text| text.ends_with('}')).await).unwrap();
+    assert_eq!(outcome["status"], "Success");
+    assert_eq!(count.read().await, None, "closed by the other side");
+    let mut fails = Channels::speaking(
+        "v5.channel.k8s.io",
+        &server,
+        "/exec/default/talks/main?command=/bin/sh&command=-c&command=exit%203&output=1",
+    )
+    .await;
+    let outcome: Value = serde_json::from_str(&fails.until(3, |text| text.ends_with('}')).await).unwrap();
+    assert_eq!(outcome["details"]["causes"][0], json!({"reason": "ExitCode", "message": "3"}));
 
     let mut forward = Channels::open(&server, "/portForward/default/talks?port=8080").await;
     forward.write(0, b"GET /note HTTP/1.0\r\n\r\n").await;
