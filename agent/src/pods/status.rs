@@ -99,7 +99,11 @@ impl Builder<'_> {
         let init = by_kind(&[Kind::Init, Kind::Sidecar]);
         let main = by_kind(&[Kind::Main]);
         let ephemeral = by_kind(&[Kind::Ephemeral]);
-        let phase = self.phase(&init, &main);
+        let mut phase = self.phase(&init, &main);
+        if self.will_never_run_again() && !self.is_over(Some(&phase)) {
+            // Who waits for the pod's end must see one, also when a finalizer keeps it.
+            phase = "Failed".to_owned();
+        }
         let mut status = self.former.clone();
         status.conditions = Some(self.conditions(&phase, &init, &main));
         let only = |all: Vec<(Kind, Container, ContainerStatus)>| -> Option<Vec<ContainerStatus>> {
@@ -128,6 +132,10 @@ impl Builder<'_> {
             status.pod_ips = None;
         }
         status
+    }
+
+    fn will_never_run_again(&self) -> bool {
+        self.memory.end.is_some() && self.memory.torn_down
     }
 
     fn is_over(&self, phase: Option<&str>) -> bool {
@@ -266,9 +274,10 @@ impl Builder<'_> {
 
     fn not_yet(&self, kind: Kind, name: &str) -> ContainerState {
         // A pod that was ended before this container began: nobody shall wait for it.
-        let failed = self.memory.end.as_ref().is_some_and(|end| end.failure.is_some());
-        if failed && kind == Kind::Main && self.observed.running().next().is_none() && self.former.start_time.is_some()
-        {
+        let failed = self.memory.end.as_ref().is_some_and(|end| end.failure.is_some())
+            && self.observed.running().next().is_none()
+            && self.former.start_time.is_some();
+        if kind == Kind::Main && (failed || self.will_never_run_again()) {
             return lost(None);
         }
         if let Some(why) = self.plan.waiting.get(name) {

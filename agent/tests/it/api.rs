@@ -188,9 +188,13 @@ impl Api {
             }
             (&Method::DELETE, ["api", "v1", "namespaces", namespace, collection, name]) => {
                 let key = ((*collection).to_owned(), (*namespace).to_owned(), (*name).to_owned());
-                let Some(object) = state.objects.get(&key).cloned() else {
+                let Some(mut object) = state.objects.get(&key).cloned() else {
                     return refusal(404, "NotFound", "not found");
                 };
+                if object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty()) {
+                    object["metadata"]["deletionGracePeriodSeconds"] = json!(0);
+                    return (200, self.store(&mut state, collection, object, "MODIFIED"));
+                }
                 self.store(&mut state, collection, object, "DELETED");
                 (200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success", "metadata": {}}))
             }

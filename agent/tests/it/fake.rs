@@ -165,6 +165,19 @@ async fn a_deleted_pod_that_waits_for_its_image_goes_at_once() {
 }
 
 #[tokio::test]
+async fn a_deleted_pod_that_never_ran_has_failed_while_a_finalizer_keeps_it() {
+    let test = start();
+    test.node.create("pod", json!({"containers": [container("a", "none:1")]}));
+    let mut pod = test.node.until("pod", "waiting", |pod| !state(pod, "containerStatuses")["waiting"].is_null()).await;
+    pod["metadata"]["finalizers"] = json!(["batch.kubernetes.io/job-tracking"]);
+    test.node.api.put("pods", pod);
+    test.node.api.delete_pod("pod", 30);
+    let pod = test.node.until_phase("pod", "Failed").await;
+    let ended = state(&pod, "containerStatuses")["terminated"].clone();
+    assert_eq!((&ended["reason"], &ended["exitCode"]), (&json!("ContainerStatusUnknown"), &json!(137)));
+}
+
+#[tokio::test]
 async fn a_pod_past_its_deadline_fails() {
     let test = start();
     test.node.create("late", json!({"activeDeadlineSeconds": 1, "containers": [container("a", "run:1")]}));
