@@ -99,6 +99,11 @@ async fn deploy(browser: &Browser, space: &Namespace<'_>) {
     assert!(space.json("get deployments")["items"].as_array().unwrap().is_empty());
 
     browser.fill("deploy-name", "web").await;
+    browser
+        .until("the mark of what was changed gone, the other not", |text| {
+            !text.contains("RFC 1123") && text.contains("greater than or equal to 0")
+        })
+        .await;
     browser.fill("deploy-replicas", "3").await;
     browser.click("deploy-expose-nodeport").await;
     browser.click("deploy-env-add").await;

@@ -31,6 +31,21 @@ pub struct Form {
     pub memory_limit: String,
 }
 
+impl Form {
+    /// Whether another form says something else in an input (empty: in any).
+    pub fn differs(&self, other: &Self, input: &str) -> bool {
+        match input {
+            "name" => self.name != other.name,
+            "namespace" => self.namespace != other.namespace,
+            "image" => self.image != other.image,
+            "replicas" => self.replicas != other.replicas,
+            "ports" => (&self.ports, self.expose) != (&other.ports, other.expose),
+            "environment" => self.environment != other.environment,
+            _ => self != other,
+        }
+    }
+}
+
 impl Default for Form {
     fn default() -> Self {
         let empty = String::new;
@@ -194,6 +209,14 @@ pub fn short(message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_told_by_its_input() {
+        let form = Form::default();
+        let renamed = Form { name: "web".into(), ..form.clone() };
+        assert!(renamed.differs(&form, "name") && renamed.differs(&form, ""));
+        assert!(!renamed.differs(&form, "replicas") && !form.differs(&form, ""));
+    }
 
     #[test]
     fn makes_a_deployment_and_a_service() {

@@ -54,6 +54,14 @@ pub fn deploy() -> impl IntoView {
     let named = RwSignal::new(false);
     let busy = RwSignal::new(false);
     let problems = RwSignal::new(Vec::<Problem>::new());
+    // What the server refused is no longer said of an input that has changed since.
+    Effect::new(move |before: Option<Form>| {
+        let now = form.get();
+        if let Some(before) = before {
+            problems.update(|all| all.retain(|(input, _)| !before.differs(&now, input)));
+        }
+        now
+    });
     let namespaces = namespace_names();
     let about = move |input: &'static str| {
         move || problems.with(|all| all.iter().find(|(place, _)| place == input).map(|(_, text)| text.clone()))

@@ -135,9 +135,9 @@ pub fn node_list(nodes: Live<Object>, pods: Live<PodExtract>, samples: Samples) 
             let (total, own) = (allocatable(&node), asked.get(json::name(&node)).copied().unwrap_or_default());
             let used = samples.of(&name);
             let known = pods.too_many().is_none();
-            // Used as the agent measured it; free as the scheduler counts it.
+            // Used as the agent measured it; free for requests as the scheduler counts it.
             let small = |used: Option<String>, free: String, total: String| {
-                let free = if known { format!("{free} free") } else { total };
+                let free = if known { format!("{free} free to request") } else { total };
                 view! { <small class="num">{used.map(|used| format!("{used} used · "))}{free}</small> }
             };
             view! {
@@ -145,7 +145,7 @@ pub fn node_list(nodes: Live<Object>, pods: Live<PodExtract>, samples: Samples) 
                     <td><span class="state" title=format!("{}: {}", mark.word, mark.why)>{dot(mark.tone)}<a href=Route::object("nodes", "", &name).href()>{name.clone()}</a></span><small class="dim">{mark.word}" · "{roles(&node)}</small></td>
                     <td>{bar(own.cpu, total.cpu, used.map(|used| used.cpu), cores)}{small(used.map(|used| cores(used.cpu)), cores((total.cpu - own.cpu).max(0)), cores(total.cpu))}</td>
                     <td>{bar(own.memory, total.memory, used.map(|used| used.memory), bytes)}{small(used.map(|used| bytes(used.memory)), bytes((total.memory - own.memory).max(0)), bytes(total.memory))}</td>
-                    <td>{bar(own.pods, total.pods, None, |count| count.to_string())}{small(Some(own.pods.to_string()).filter(|_| known), (total.pods - own.pods).max(0).to_string(), total.pods.to_string())}</td>
+                    <td>{bar(own.pods, total.pods, None, |count| count.to_string())}<small class="num">{if known { format!("{} used · {} free", own.pods, (total.pods - own.pods).max(0)) } else { total.pods.to_string() }}</small></td>
                 </tr>
             }
         };
