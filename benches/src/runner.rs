@@ -18,6 +18,10 @@ use crate::target::{Protocol, Target};
 
 /// How often the processes' memory is looked at for its peak.
 const SAMPLE: Duration = Duration::from_millis(250);
+/// The machine counts as quiet when it was less busy than this for so long, in cores.
+const QUIET: (f64, Duration) = (0.35, Duration::from_millis(1500));
+/// A round in which others used up to so much more than in the quietest one counts as just as quiet.
+const ALIKE: f64 = 0.1;
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
@@ -33,9 +37,13 @@ pub struct Args {
     /// Seconds of load per case.
     #[arg(long, default_value_t = 8.0)]
     pub seconds: f64,
-    /// How often each case is run on each target; the median by throughput is reported.
+    /// How often each case is run on each target. Of the rounds in which the rest of the machine was quietest, the
+    /// median by throughput is reported.
     #[arg(long, default_value_t = 1)]
     pub rounds: usize,
+    /// Before each round, waits up to so many seconds until the machine is quiet.
+    #[arg(long, default_value_t = 0.0)]
+    pub wait_quiet: f64,
     /// Clients instead of each case's own number.
     #[arg(long)]
     pub clients: Option<usize>,
@@ -161,6 +169,27 @@ impl Peaks {
     }
 }
 
+/// Waits until nothing else happens on the machine, or the time is over.
+async fn quiet(patience: Duration) {
+    let (limit, length) = QUIET;
+    let begun = Instant::now();
+    while begun.elapsed() < patience {
+        let (busy, from) = (machine::busy_seconds(), Instant::now());
+        tokio::time::sleep(length).await;
+        if (machine::busy_seconds() - busy) / from.elapsed().as_secs_f64() < limit {
+            return;
+        }
+    }
+}
+
+/// The round to report: the median by throughput of those that others disturbed least.
+fn typical(mut rounds: Vec<Measured>) -> Option<Measured> {
+    let least = rounds.iter().map(|one| one.other_cores).fold(f64::INFINITY, f64::min);
+    rounds.retain(|one| one.other_cores <= least + ALIKE);
+    rounds.sort_by(|a, b| a.outcome.per_second.total_cmp(&b.outcome.per_second));
+    (!rounds.is_empty()).then(|| rounds.swap_remove(rounds.len() / 2))
+}
+
 async fn one(args: &Args, target: &Target, case: &Case, run: u32, round: usize) -> Result<Measured> {
     let setup = Setup {
         target: target.clone(),
@@ -175,6 +204,7 @@ async fn one(args: &Args, target: &Target, case: &Case, run: u32, round: usize) 
     let clients = setup.clients;
     let namespace = setup.namespace.clone();
     make_namespace(target, &namespace).await?;
+    quiet(Duration::from_secs_f64(args.wait_quiet)).await;
     let processes: Vec<Process> = args.processes.iter().filter(|one| one.target == target.name).cloned().collect();
     let before: Vec<Usage> = processes.iter().map(Process::usage).collect();
     let (busy, own, begun) = (machine::busy_seconds(), machine::own_cpu_seconds(), Instant::now());
@@ -237,10 +267,7 @@ pub async fn run(args: Args) -> Result<()> {
                 of.push(measured);
             }
         }
-        for mut of in rounds {
-            of.sort_by(|a, b| a.outcome.per_second.total_cmp(&b.outcome.per_second));
-            let middle = of.len() / 2;
-            let measured = of.swap_remove(middle);
+        for measured in rounds.into_iter().filter_map(typical) {
             report::line(&report::row(&measured));
             results.measured.push(measured);
         }
@@ -254,4 +281,25 @@ pub async fn run(args: Args) -> Result<()> {
         bail!("a server failed requests, or does not have what it acknowledged");
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_quietest_rounds_count() {
+        let round = |per_second, other_cores| Measured {
+            target: "a".into(),
+            case: "c".into(),
+            clients: 1,
+            outcome: Outcome { per_second, ..Outcome::default() },
+            processes: Vec::new(),
+            own_cores: 0.0,
+            other_cores,
+        };
+        let all = vec![round(9.0, 1.5), round(5.0, 0.02), round(3.0, 0.0), round(4.0, 0.05), round(1.0, 0.9)];
+        assert_eq!(typical(all).map(|one| one.outcome.per_second), Some(4.0));
+        assert!(typical(Vec::new()).is_none());
+    }
 }
