@@ -14,6 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::{Error, EventKind, Key, Result};
 
@@ -99,6 +100,14 @@ impl Entry {
             tracing::error!(key = %self.key, revision = self.revision, %error, "a cached object is not JSON");
             Value::Null
         })
+    }
+
+    /// The JSON of `metadata` within the bytes: found without looking at what follows it.
+    pub fn metadata(&self) -> Option<&[u8]> {
+        let start = splice_at(&self.bytes)?.checked_sub(1)?;
+        let rest = self.bytes.get(start..)?;
+        let mut values = serde_json::Deserializer::from_slice(rest).into_iter::<&RawValue>();
+        Some(values.next()?.ok()?.get().as_bytes())
     }
 
     /// The bytes in the form of [`encode`]: without the `resourceVersion`.
@@ -293,6 +302,18 @@ mod tests {
         assert_eq!(entry.label("y"), None);
         assert_eq!(entry.field("metadata.namespace"), Some("default"));
         assert_eq!(entry.stored(), stored);
+    }
+
+    #[test]
+    fn metadata_is_cut_out_of_the_bytes() {
+        for metadata in [json!({}), json!({"name": "}\"{", "labels": {"a": "}}"}, "ownerReferences": [{"uid": "{"}]})] {
+            let entry = made(
+                &json!({"apiVersion": "v1", "kind": "X", "metadata": metadata, "spec": {"metadata": {"name": "no"}}}),
+                9,
+            );
+            let cut: Value = serde_json::from_slice(entry.metadata().unwrap()).unwrap();
+            assert_eq!(cut, entry.value()["metadata"]);
+        }
     }
 
     #[test]

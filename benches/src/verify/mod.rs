@@ -159,6 +159,7 @@ pub async fn run(args: Args) -> Result<()> {
             counters: Arc::clone(&counters),
             position,
             stop: stop_watches.clone(),
+            hurry: stop_writers.clone(),
             past: VecDeque::new(),
         };
         following.spawn(watch.run());

@@ -51,6 +51,8 @@ pub struct Watch {
     /// Where this watch is, for those who wait for it.
     pub position: Arc<AtomicU64>,
     pub stop: CancellationToken,
+    /// Nobody writes any more: a slow watch catches up.
+    pub hurry: CancellationToken,
     pub past: VecDeque<Event>,
 }
 
@@ -142,7 +144,7 @@ impl Watch {
                 }
             }
             if self.temper == Temper::Slow {
-                tokio::time::sleep(REST).await;
+                tokio::select! { () = tokio::time::sleep(REST) => {}, () = self.hurry.cancelled() => {} }
             }
             if self.temper == Temper::Rewinding && again.is_empty() && begun.elapsed() > REWIND {
                 return Ok(Ended::Again);

@@ -123,7 +123,8 @@ pub async fn store_new(
     let base = metadata::text(&object, "generateName").to_owned();
     let generated = metadata::text(&object, "name").is_empty() && !base.is_empty();
     for attempt in 1.. {
-        let mut candidate = object.clone();
+        // Only a name that may have to be generated anew needs the object once more.
+        let mut candidate = if generated { object.clone() } else { std::mem::take(&mut object) };
         let fields = metadata::map(&mut candidate);
         fields.insert("uid".into(), json!(uuid::Uuid::new_v4().to_string()));
         fields.insert("creationTimestamp".into(), json!(metadata::stamp(now)));

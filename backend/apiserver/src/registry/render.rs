@@ -89,6 +89,14 @@ pub fn partial(mut value: Value) -> Value {
     json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"].take()})
 }
 
+/// [`partial`] as JSON, cut out of the stored bytes; none when the kind serves another version than is stored.
+pub fn partial_bytes(kind: &Kind, entry: &Entry) -> Option<Vec<u8>> {
+    /// What comes before the metadata.
+    const HEAD: &[u8] = br#"{"kind":"PartialObjectMetadata","apiVersion":"meta.k8s.io/v1","metadata":"#;
+    let metadata = is_plain(kind, entry).then(|| entry.metadata()).flatten()?;
+    Some([HEAD, metadata, b"}"].concat())
+}
+
 /// What of the object goes into a table's row besides the cells (`includeObject`).
 fn row_object(value: &Value, include: &str) -> Value {
     match include {
