@@ -77,8 +77,10 @@ impl Config {
             batch_bytes: 4 << 20,
             max_object_bytes: 3 << 19,
             max_unit_mutations: 1000,
-            ring_events: 8192,
-            ring_bytes: 4 << 20,
+            // A second of what the sequencer can write: a thousand agents that are held up for a moment must find their
+            // place in memory again. Those that do not read the log, all at once, and the rest is held up by them.
+            ring_events: 32_768,
+            ring_bytes: 32 << 20,
             ring_age: Duration::from_secs(180),
             progress_interval: Duration::from_secs(10),
             partition_revisions: 100_000,
