@@ -13,7 +13,7 @@ use pilothouse_storage::{Error as StoreError, Expect, Mutation, Obj};
 use serde_json::{Value, json};
 
 use super::create::{admission_request, durability, encoded, pretend};
-use super::list::Selection;
+use super::list::{Found, Selection};
 use super::read::{key, newest, subject};
 use super::{metadata, options, render, services};
 use crate::admission;
@@ -352,8 +352,6 @@ pub async fn delete_collection(server: &Arc<Server>, call: &mut Call, kind: &Arc
             done.or_else(|status| if status.code == 404 { Ok(()) } else { Err(status) })?;
         }
     }
-    let items: Vec<Value> = victims.iter().map(|object| render::value(kind, object)).collect();
-    let list = json!({"kind": kind.list_kind, "apiVersion": kind.api_version(),
-                      "metadata": {"resourceVersion": server.store.revision().to_string()}, "items": items});
-    Ok(with_status(StatusCode::OK, "application/json", full(list.to_string())))
+    let gone = Found { revision: server.store.revision(), items: victims, next: None, remaining: None };
+    Ok(super::list::streamed(kind, gone))
 }

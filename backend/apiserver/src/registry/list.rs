@@ -359,7 +359,7 @@ fn shaped(kind: &Kind, found: &Found, wanted: Wanted, query: &Query) -> Answer {
 }
 
 /// The list as JSON, chunk by chunk, out of the objects' own bytes.
-fn streamed(kind: &Arc<Kind>, found: Found) -> http::Response<crate::body::Body> {
+pub fn streamed(kind: &Arc<Kind>, found: Found) -> http::Response<crate::body::Body> {
     let head = format!(
         "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
         json!(kind.list_kind),
