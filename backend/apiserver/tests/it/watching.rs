@@ -160,7 +160,7 @@ async fn other_shapes() {
     let partial = [("accept", "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io")];
     let mut watch = admin.watch_as(&format!("{MAPS}?watch=1"), &partial).await;
     let (a, _) = (watch.next().await.unwrap(), watch.next().await.unwrap());
-    let kept = admin.get(&format!("{MAPS}/a")).await;
+    let kept = admin.get(&format!("{MAPS}/a")).await.expect(200);
     let whole = |metadata: &serde_json::Value| json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata});
     assert_eq!(a, json!({"type": "ADDED", "object": whole(&kept["metadata"])}));
     let created = admin.create(MAPS, &config_map("c", &json!({}))).await;
