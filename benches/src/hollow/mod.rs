@@ -8,7 +8,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::mount::{MntFlags, umount2};
 use pilothouse_agent::cri::{Runtime, fake::Fake};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +78,21 @@ async fn ended(seconds: Option<f64>) {
             None => std::future::pending().await,
         }
     };
-    tokio::select! { () = time => {}, _ = tokio::signal::ctrl_c() => {} }
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! { () = time => {}, _ = tokio::signal::ctrl_c() => {}, () = terminated => {} }
+}
+
+/// Takes the nodes' volumes in memory down: an agent leaves its own for when it comes back.
+fn unmount(dir: &std::path::Path) {
+    for node in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        // One that was never mounted is as good.
+        let _ = umount2(&node.path().join("memory"), MntFlags::MNT_DETACH);
+    }
 }
 
 /// # Errors
@@ -128,6 +144,7 @@ pub async fn run(args: Args) -> Result<()> {
         () = telling => {}
         () = ended(args.seconds) => stop.cancel(),
     }
+    unmount(&home);
     if !kept {
         std::fs::remove_dir_all(&home).with_context(|| format!("removing {}", home.display()))?;
     }
