@@ -122,9 +122,10 @@ pub async fn store_new(
     }
     let base = metadata::text(&object, "generateName").to_owned();
     let generated = metadata::text(&object, "name").is_empty() && !base.is_empty();
+    let again = generated || services::is_service(kind);
     for attempt in 1.. {
-        // Only a name that may have to be generated anew needs the object once more.
-        let mut candidate = if generated { object.clone() } else { std::mem::take(&mut object) };
+        // Only what may have to be chosen anew needs the object once more.
+        let mut candidate = if again { object.clone() } else { std::mem::take(&mut object) };
         let fields = metadata::map(&mut candidate);
         fields.insert("uid".into(), json!(uuid::Uuid::new_v4().to_string()));
         fields.insert("creationTimestamp".into(), json!(metadata::stamp(now)));
@@ -139,7 +140,8 @@ pub async fn store_new(
             }
             // Not the name, but an address or port that was chosen for a Service, is another backend's: choose again.
             Err(status)
-                if attempt < NAME_ATTEMPTS
+                if again
+                    && attempt < NAME_ATTEMPTS
                     && status.reason == "AlreadyExists"
                     && !is_held(server, call, kind, &name) => {}
             outcome => return outcome,

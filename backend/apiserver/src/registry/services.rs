@@ -24,7 +24,7 @@ const NODE_PORT_RANGE: std::ops::RangeInclusive<u16> = 30000..=32767;
 const RANDOM_TRIES: usize = 16;
 const USER: &str = "system:apiserver";
 
-fn is_service(kind: &Kind) -> bool {
+pub fn is_service(kind: &Kind) -> bool {
     kind.group.is_empty() && kind.plural == "services"
 }
 
