@@ -5,6 +5,7 @@
 mod common;
 mod core;
 mod groups;
+mod pods;
 mod surface;
 mod warnings;
 mod workloads;
