@@ -6,6 +6,7 @@ mod cases;
 mod chart;
 mod check;
 mod client;
+mod follow;
 mod histogram;
 #[cfg(feature = "hollow")]
 mod hollow;
@@ -49,6 +50,8 @@ enum Command {
     Scale(Box<scale::Args>),
     /// Checks the guarantees of writes and watches while faults happen.
     Verify(Box<verify::Args>),
+    /// Follows a churn with kube's runtime, and says what it missed.
+    Follow(Box<follow::Args>),
     #[cfg(feature = "hollow")]
     /// Runs nodes without containers: real agents on a runtime that lives in memory.
     Hollow(Box<hollow::Args>),
@@ -64,6 +67,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Compare(args) => report::compare(&args),
         Command::Scale(args) => scale::run(*args).await,
         Command::Verify(args) => verify::run(*args).await,
+        Command::Follow(args) => follow::run(*args).await,
         #[cfg(feature = "hollow")]
         Command::Hollow(args) => hollow::run(*args).await,
     }

@@ -18,8 +18,15 @@ use crate::harness::{Node, is_ready};
 
 const IMAGE: &str = "test.local/busybox:1";
 
+/// Set in the environment of the test that runs inside the namespaces it was started in.
+const INSIDE: &str = "PILOTHOUSE_TEST_INSIDE";
+
 #[test]
 fn pods_run_on_containerd() {
+    if std::env::var_os(INSIDE).is_some() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        return runtime.block_on(inside());
+    }
     for (tool, package) in
         [("containerd", "containerd"), ("runc", "runc"), ("ctr", "containerd"), ("unshare", "util-linux")]
     {
@@ -33,7 +40,8 @@ fn pods_run_on_containerd() {
     let inside = Command::new("unshare")
         .args(["-m", "-n", "-p", "-u", "-i", "-C", "--fork", "--mount-proc", "--kill-child"])
         .arg(std::env::current_exe().unwrap())
-        .args(["containerd::inside", "--exact", "--ignored", "--nocapture"])
+        .args(["containerd::pods_run_on_containerd", "--exact", "--nocapture"])
+        .env(INSIDE, "1")
         .output()
         .unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&inside.stdout), String::from_utf8_lossy(&inside.stderr));
@@ -278,8 +286,6 @@ fn cgroups_left(node: &Node) -> Vec<String> {
     node.context.cgroups.as_ref().unwrap().pods()
 }
 
-#[tokio::test]
-#[ignore = "run by pods_run_on_containerd, inside its namespaces"]
 async fn inside() {
     let mut machine = Machine::start().await;
     let node = machine.node(Api::new());

@@ -12,6 +12,7 @@ mod admission;
 mod aggregation;
 mod body;
 pub mod bootstrap;
+mod cbor;
 mod compress;
 mod custom;
 mod discovery;
@@ -31,6 +32,8 @@ mod request;
 mod server;
 mod setup;
 mod subresources;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod warnings;
 mod webhook;
 

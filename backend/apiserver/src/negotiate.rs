@@ -8,13 +8,14 @@ use pilothouse_schema::Schema;
 use pilothouse_schema::decode::{self, Decoded, FieldValidation, Format};
 use serde_json::Value;
 
-use crate::protobuf;
+use crate::{cbor, protobuf};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Media {
     Json,
     Yaml,
     Protobuf,
+    Cbor,
 }
 
 /// In what shape objects are wanted.
@@ -70,6 +71,7 @@ impl Alternative<'_> {
         let media = match self.media {
             "application/json" | "*/*" | "application/*" | "text/json" => Media::Json,
             "application/yaml" | "application/x-yaml" | "text/yaml" => Media::Yaml,
+            cbor::MEDIA | cbor::SEQUENCE => Media::Cbor,
             _ => return None,
         };
         let (kind, group, version) = (self.parameter("as"), self.parameter("g"), self.parameter("v"));
@@ -136,8 +138,9 @@ fn choose(all: &[Alternative<'_>], serves: impl Fn(&Wanted) -> bool) -> Result<W
     };
     all.iter().filter_map(Alternative::wanted).find(serves).or_else(fallback).ok_or_else(|| {
         Status::not_acceptable(format!(
-            "only the following media types are accepted: application/json, application/yaml, {}",
-            protobuf::MEDIA
+            "only the following media types are accepted: application/json, application/yaml, {}, {}",
+            protobuf::MEDIA,
+            cbor::MEDIA
         ))
     })
 }
@@ -149,12 +152,13 @@ fn choose(all: &[Alternative<'_>], serves: impl Fn(&Wanted) -> bool) -> Result<W
 pub fn without_protobuf(headers: &HeaderMap) -> Result<(), Status> {
     if best(headers, |_| true).is_ok_and(|wanted| wanted.media == Media::Protobuf) {
         return Err(Status::not_acceptable(
-            "only the following media types are accepted: application/json, application/yaml",
+            "only the following media types are accepted: application/json, application/yaml, application/cbor",
         ));
     }
     if content_type(headers) == protobuf::MEDIA {
         return Err(Status::unsupported_media_type(
-            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml",
+            "the body of the request was in an unknown format - accepted media types include: application/json, application/yaml, \
+             application/cbor",
         ));
     }
     Ok(())
@@ -196,11 +200,13 @@ pub fn decode(
         "application/yaml" | "application/x-yaml" | "text/yaml" => Format::Yaml,
         // Clients that speak it cannot send unknown fields.
         protobuf::MEDIA => return decode::check(schema, protobuf::value(body)?, FieldValidation::Ignore),
+        cbor::MEDIA => return decode::check(schema, cbor::decode(body)?, validation),
         other => {
             return Err(Status::unsupported_media_type(format!(
                 "the body of the request was in an unknown format - accepted media types include: application/json, \
-                 application/yaml, {} (got {other:?})",
-                protobuf::MEDIA
+                 application/yaml, {}, {} (got {other:?})",
+                protobuf::MEDIA,
+                cbor::MEDIA
             )));
         }
     };
@@ -217,6 +223,7 @@ pub fn decode_options(headers: &HeaderMap, body: &[u8]) -> Result<Value, Status>
     }
     let format = match content_type(headers) {
         protobuf::MEDIA => return protobuf::value(body),
+        cbor::MEDIA => return cbor::decode(body),
         "application/yaml" | "application/x-yaml" | "text/yaml" => Format::Yaml,
         _ => Format::Json,
     };
@@ -244,12 +251,15 @@ mod tests {
             ("application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1", Some(Shape::PartialObjectMetadata)),
             ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Some(Shape::Object)),
             ("application/vnd.kubernetes.protobuf", Some(Shape::Object)),
-            ("application/cbor", None),
+            ("application/cbor", Some(Shape::Object)),
+            ("application/cbor;as=Table;v=v1;g=meta.k8s.io", Some(Shape::Table { version: "v1" })),
+            ("application/xml", None),
             ("application/json;as=Nonsense;g=meta.k8s.io;v=v1", None),
         ] {
             assert_eq!(best(&headers(text), |_| true).ok().map(|wanted| wanted.shape), shape, "{text}");
         }
         assert_eq!(best(&headers("application/yaml"), |_| true).unwrap().media, Media::Yaml);
+        assert_eq!(best(&headers("application/cbor,application/json;q=0.5"), |_| true).unwrap().media, Media::Cbor);
         assert_eq!(best(&HeaderMap::new(), |_| true).unwrap(), Wanted::JSON);
     }
 

@@ -23,6 +23,7 @@ mod log;
 mod lookout;
 mod maintenance;
 mod metrics;
+mod migrations;
 mod mutation;
 mod plan;
 mod seal;
@@ -42,7 +43,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::MigrateError;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
@@ -63,8 +64,6 @@ use hub::Scope;
 use plan::Unit;
 use sequencer::Sequencer;
 use shared::Shared;
-
-static MIGRATIONS: Migrator = sqlx::migrate!("../../migrations");
 
 /// The store. A cheap handle; all clones are one. Dropping the last one closes it.
 #[derive(Clone)]
@@ -366,7 +365,7 @@ impl Store {
 async fn migrate(shared: &Shared) -> Result<()> {
     let started = Instant::now();
     loop {
-        let error = match MIGRATIONS.run(&shared.pool).await {
+        let error = match migrations::all().run(&shared.pool).await {
             Ok(()) => return Ok(()),
             Err(MigrateError::Execute(error)) => Error::from(error),
             Err(other) => return Err(Error::Internal(format!("migrating the schema: {other}"))),

@@ -23,7 +23,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::OnceCell;
 
-use crate::{MIGRATIONS, Store};
+use crate::{Store, migrations};
 
 /// A database with the schema in place, which others are copied from.
 const TEMPLATE: &str = "pilothouse_template";
@@ -126,7 +126,7 @@ impl TestPostgres {
     async fn make_template(&self) {
         self.administer(&format!("CREATE DATABASE {TEMPLATE}")).await;
         let pool = sqlx::PgPool::connect(&self.url(TEMPLATE)).await.unwrap();
-        MIGRATIONS.run(&pool).await.unwrap();
+        migrations::all().run(&pool).await.unwrap();
         pool.close().await;
     }
 

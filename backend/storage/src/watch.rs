@@ -82,12 +82,30 @@ impl Watcher {
         self.revision
     }
 
+    /// Whether [`Watcher::next_ready`] has something without looking for it.
+    pub fn has_ready(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// The next event, if it is there already.
+    pub fn next_ready(&mut self) -> Option<Arc<Event>> {
+        if self.pending.is_empty() && matches!(self.source, Source::Memory(_)) {
+            self.read_memory();
+        }
+        self.take_pending()
+    }
+
+    fn take_pending(&mut self) -> Option<Arc<Event>> {
+        let event = self.pending.pop_front()?;
+        self.revision = if self.pending.is_empty() { self.reached } else { event.revision };
+        Some(event)
+    }
+
     /// The next thing to tell. Cancel-safe: nothing is lost when the future is dropped. After `Gone` or `Closed` it
     /// gives the same again.
     pub async fn next(&mut self) -> WatchItem {
         loop {
-            if let Some(event) = self.pending.pop_front() {
-                self.revision = if self.pending.is_empty() { self.reached } else { event.revision };
+            if let Some(event) = self.take_pending() {
                 return WatchItem::Event(event);
             }
             if self.shared.closing.is_cancelled() {

@@ -17,6 +17,7 @@ use super::create::{reset_fields, store_new};
 use super::update::{Ownership, Written, may_create, replace};
 use super::{metadata, options, render, schema};
 use crate::body::{self, Body};
+use crate::cbor;
 use crate::negotiate;
 use crate::server::{Answer, Call, Server};
 
@@ -32,7 +33,8 @@ fn patch_type(call: &Call, kind: &Kind) -> Result<PatchType, Status> {
     let refused = |media: &str| {
         Err(Status::unsupported_media_type(format!(
             "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, \
-             application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml (got {media:?})"
+             application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml, \
+             application/apply-patch+cbor (got {media:?})"
         )))
     };
     match negotiate::content_type(&call.parts.headers) {
@@ -40,7 +42,7 @@ fn patch_type(call: &Call, kind: &Kind) -> Result<PatchType, Status> {
         "application/merge-patch+json" => Ok(PatchType::Merge),
         // Custom resources have no merge keys.
         "application/strategic-merge-patch+json" if !kind.is_custom() => Ok(PatchType::Strategic),
-        "application/apply-patch+yaml" => Ok(PatchType::Apply),
+        "application/apply-patch+yaml" | cbor::APPLY => Ok(PatchType::Apply),
         other => refused(other),
     }
 }
@@ -130,7 +132,11 @@ async fn server_side(
         return Err(options::invalid(call, error));
     }
     let schema = schema(kind);
-    let decoded = decode_apply(&schema, bytes, validation)?;
+    let decoded = if negotiate::content_type(&call.parts.headers) == cbor::APPLY {
+        decode_apply(&schema, cbor::decode(bytes)?.to_string().as_bytes(), validation)?
+    } else {
+        decode_apply(&schema, bytes, validation)?
+    };
     call.warnings.extend(decoded.warnings);
     let mut config = decoded.object;
     metadata::place(kind, &mut config, &call.info.namespace)?;

@@ -9,6 +9,7 @@ use pilothouse_storage::{Entry, Obj};
 use serde_json::{Value, json};
 
 use crate::body::{self, Body};
+use crate::cbor;
 use crate::error;
 use crate::negotiate::{Media, Shape, Wanted};
 use crate::protobuf;
@@ -70,6 +71,7 @@ pub fn document(value: &Value, wanted: Wanted, status: StatusCode) -> Response<B
             Some(bytes) => with_status(status, protobuf::MEDIA, body::full(bytes)),
             None => error::response(&Status::not_acceptable("this kind has no protobuf form")),
         },
+        Media::Cbor => with_status(status, cbor::MEDIA, body::full(cbor::encode(value))),
         Media::Yaml => {
             let text = serde_norway::to_string(value).unwrap_or_default();
             with_status(status, "application/yaml", body::full(text))

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use super::list::Selection;
 use super::{options, read, render};
 use crate::body::{self, BoxError};
+use crate::cbor;
 use crate::custom;
 use crate::error::from_store;
 use crate::negotiate::{self, Media, Shape, Wanted};
@@ -187,6 +188,7 @@ impl Lines {
 fn line(wanted: Wanted, event: &str, object: &Value) -> Bytes {
     match wanted.media {
         Media::Protobuf => protobuf::watch_frame(event, object).unwrap_or_default().into(),
+        Media::Cbor => cbor::watch_frame(event, object).into(),
         Media::Json | Media::Yaml => format!("{{\"type\":\"{event}\",\"object\":{object}}}\n").into(),
     }
 }
@@ -284,7 +286,11 @@ pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answe
         // There are no streams of YAML.
         wanted.media = Media::Json;
     }
-    let media = if wanted.media == Media::Protobuf { STREAM_OF_PROTOBUF } else { "application/json" };
+    let media = match wanted.media {
+        Media::Protobuf => STREAM_OF_PROTOBUF,
+        Media::Cbor => cbor::SEQUENCE,
+        Media::Json | Media::Yaml => "application/json",
+    };
     let mut selection = Selection::new(call, kind)?;
     if selection.name.is_none() && !call.info.name.is_empty() {
         selection.name = Some(call.info.name.clone());
@@ -326,23 +332,30 @@ pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answe
         }
         let mut next_bookmark = Instant::now() + BOOKMARK_EVERY;
         loop {
-            let item = tokio::select! {
-                biased;
-                item = watcher.next() => item,
-                () = sleep_until(next_bookmark), if bookmarks => {
-                    next_bookmark = Instant::now() + BOOKMARK_EVERY;
-                    yield Ok(lines.bookmark(watcher.revision(), false));
-                    continue;
+            let item = if let Some(event) = watcher.next_ready() {
+                WatchItem::Event(event)
+            } else {
+                if !out.is_empty() {
+                    yield Ok(std::mem::take(&mut out).into());
                 }
-                () = sleep_until(deadline) => {
-                    if bookmarks {
+                tokio::select! {
+                    biased;
+                    item = watcher.next() => item,
+                    () = sleep_until(next_bookmark), if bookmarks => {
+                        next_bookmark = Instant::now() + BOOKMARK_EVERY;
                         yield Ok(lines.bookmark(watcher.revision(), false));
+                        continue;
                     }
-                    break;
+                    () = sleep_until(deadline) => {
+                        if bookmarks {
+                            yield Ok(lines.bookmark(watcher.revision(), false));
+                        }
+                        break;
+                    }
+                    () = shutdown.cancelled() => break,
+                    // The definition has changed: the client comes back and gets what is served now.
+                    () = life.cancelled() => break,
                 }
-                () = shutdown.cancelled() => break,
-                // The definition has changed: the client comes back and gets what is served now.
-                () = life.cancelled() => break,
             };
             match item {
                 WatchItem::Event(event) if event.revision <= silent_until => {}
@@ -355,10 +368,25 @@ pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answe
                     match line {
                         Ok(Some(line)) => {
                             sent.inc();
-                            yield Ok(line);
+                            if out.is_empty() && !watcher.has_ready() {
+                                yield Ok(line);
+                                continue;
+                            }
+                            // What is at hand goes into one write.
+                            out.extend_from_slice(&line);
+                            if out.len() >= GATHER_BYTES {
+                                yield Ok(std::mem::take(&mut out).into());
+                                // A watch that never comes to rest ends in time all the same.
+                                if Instant::now() >= deadline || shutdown.is_cancelled() || life.is_cancelled() {
+                                    break;
+                                }
+                            }
                         }
                         Ok(None) => {}
                         Err(status) => {
+                            if !out.is_empty() {
+                                yield Ok(std::mem::take(&mut out).into());
+                            }
                             yield Ok(error_line(wanted, &status));
                             break;
                         }

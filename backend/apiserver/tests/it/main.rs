@@ -6,6 +6,7 @@ mod access;
 mod aggregation;
 mod applying;
 mod bad_input;
+mod cbor;
 mod crud;
 mod custom_resources;
 mod deleting;

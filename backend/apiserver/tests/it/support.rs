@@ -1,6 +1,5 @@
 //! A cluster's API for one test: its own database, its own server, requests sent in process.
 
-use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +7,8 @@ use bytes::Bytes;
 use http::{Method, Request};
 use http_body_util::{BodyExt, Full};
 use pilothouse_access::{UserInfo, groups};
-use pilothouse_apiserver::{ApiServer, Body, Config, Deps, InProcess, bootstrap, indexer};
+use pilothouse_apiserver::{ApiServer, Body, InProcess};
 use pilothouse_storage::{Store, testing};
-use pilothouse_tunnel::Tunnels;
 use serde_json::Value;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -46,36 +44,8 @@ impl TestCluster {
         // Only the first test of the process sets it up.
         let _ = logs.with_test_writer().try_init();
         let url = config.url.clone();
-        let store = Store::open(config, indexer()).await.expect("the store opens");
-        let secrets = bootstrap::secrets(&store).await.expect("the cluster's keys");
-        let shutdown = CancellationToken::new();
-        let deps = Deps {
-            store: store.clone(),
-            secrets: &secrets,
-            tunnels: Tunnels::new(),
-            config: Config {
-                advertise: Some((Ipv4Addr::new(192, 0, 2, 1).into(), 6443)),
-                service_cidr: "10.96.0.0/16".parse().unwrap(),
-                cluster_domain: "cluster.local".into(),
-                dashboard: None,
-            },
-            shutdown: shutdown.clone(),
-        };
-        let api = ApiServer::new(deps).expect("the server");
-        let (booting, stop) = (api.clone(), shutdown.clone());
-        tokio::spawn(async move { booting.bootstrap(stop).await });
-        let cluster = Self { api, store, url, shutdown };
-        cluster.until_ready().await;
-        cluster
-    }
-
-    async fn until_ready(&self) {
-        let ready = async {
-            while !self.api.is_ready() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        timeout(PATIENCE, ready).await.expect("the server becomes ready");
+        let (api, store, shutdown) = pilothouse_apiserver::testing::start(config).await;
+        Self { api, store, url, shutdown }
     }
 
     /// Waits until the server has written what it writes by itself after its start (statuses of flow schemas, say), for
