@@ -175,6 +175,8 @@ async fn translate<S: AsyncRead + AsyncWrite + Unpin>(
         while let Some(message) = from_client.next().await {
             let data = match message.map_err(io::Error::other)? {
                 Message::Binary(data) => data,
+                // Some clients (Python's) send what is a string to them as text.
+                Message::Text(text) => text.into(),
                 Message::Close(_) => break,
                 _ => continue,
             };
@@ -210,6 +212,7 @@ async fn carry<S: AsyncRead + AsyncWrite + Unpin>(client: WebSocketStream<S>, ru
         while let Some(message) = from_client.next().await {
             match message.map_err(io::Error::other)? {
                 Message::Binary(data) => writer.write_all(&data).await?,
+                Message::Text(text) => writer.write_all(text.as_bytes()).await?,
                 Message::Close(_) => break,
                 _ => {}
             }
@@ -272,9 +275,10 @@ mod tests {
         let carrying = tokio::spawn(async move { carry(socket(ours).await, runtime).await });
         let mut client = WebSocketStream::from_raw_socket(theirs, Role::Client, None).await;
         client.send(Message::Binary(Bytes::from_static(b"there"))).await.unwrap();
-        let mut there = [0; 5];
+        client.send(Message::Text(" and back".into())).await.unwrap();
+        let mut there = [0; 14];
         far.read_exact(&mut there).await.unwrap();
-        assert_eq!(&there, b"there");
+        assert_eq!(&there, b"there and back");
         far.write_all(b"back").await.unwrap();
         assert_eq!(client.next().await.unwrap().unwrap(), Message::Binary(Bytes::from_static(b"back")));
         drop(far);

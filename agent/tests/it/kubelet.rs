@@ -54,10 +54,19 @@ impl Channels {
     }
 
     async fn write(&mut self, channel: u8, data: &[u8]) {
+        self.send(0x82, channel, data).await;
+    }
+
+    /// As clients do to whom input is text.
+    async fn write_text(&mut self, channel: u8, text: &str) {
+        self.send(0x81, channel, text.as_bytes()).await;
+    }
+
+    async fn send(&mut self, kind: u8, channel: u8, data: &[u8]) {
         let length = u8::try_from(data.len() + 1).unwrap();
         assert!(length < 126);
         // A client's frames are masked; this mask changes nothing.
-        let mut frame = vec![0x82, 0x80 | length, 0, 0, 0, 0, channel];
+        let mut frame = vec![kind, 0x80 | length, 0, 0, 0, 0, channel];
         frame.extend_from_slice(data);
         self.0.write_all(&frame).await.unwrap();
     }
@@ -142,7 +151,8 @@ pub async fn serves(node: &Node) {
     let count = "/exec/default/talks/main?command=/bin/busybox&command=wc&command=-c&input=1&output=1&error=1";
     let mut count = Channels::speaking("v5.channel.k8s.io", &server, count).await;
     assert_eq!(count.read().await, Some((1, Vec::new())), "it is heard");
-    count.write(0, b"twelve bytes").await;
+    count.write(0, b"twelve").await;
+    count.write_text(0, " bytes").await;
     count.write(255, &[0]).await;
     assert_eq!(count.until(1, |text| text.ends_with('\n')).await.trim(), "12");
     let outcome: Value = serde_json::from_str(&count.until(3, |text| text.ends_with('}')).await).unwrap();

@@ -1,6 +1,7 @@
 //! `pilothouse image import`: sends an archive to every node through the API's node proxy, so it works from anywhere
 //! a kubeconfig does.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +18,6 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
 use tokio_util::io::ReaderStream;
 use tower::{ServiceBuilder, ServiceExt};
-use tracing::info;
 
 use crate::up::Home;
 
@@ -65,6 +65,13 @@ async fn send(config: &Config, node: &str, file: &PathBuf) -> Result<String> {
     if status.is_success() { Ok(text) } else { bail!("{status}: {text}") }
 }
 
+/// The images' names out of a node's answer.
+fn names(answer: &str) -> String {
+    let value: serde_json::Value = serde_json::from_str(answer).unwrap_or_default();
+    let names: Vec<&str> = value["images"].as_array().into_iter().flatten().filter_map(|name| name.as_str()).collect();
+    if names.is_empty() { "nothing new".to_owned() } else { names.join(", ") }
+}
+
 pub async fn run(args: Args) -> Result<()> {
     let config = config(&args).await?;
     let nodes = Api::<Node>::all(Client::try_from(config.clone())?)
@@ -78,7 +85,7 @@ pub async fn run(args: Args) -> Result<()> {
     for node in nodes {
         let name = node.name_any();
         match send(&config, &name, &args.file).await {
-            Ok(said) => info!(node = name, said = said.trim(), "imported"),
+            Ok(said) => writeln!(std::io::stdout(), "{name}: {}", names(&said))?,
             Err(error) => {
                 tracing::error!(node = name, "{error:#}");
                 failed.push(name);
