@@ -9,12 +9,16 @@ use crate::Sealing;
 pub struct Config {
     /// `postgres://user:password@host:port/database?sslmode=verify-full&sslrootcert=/path`, or
     /// `postgres:///database?host=/socket/dir&user=name`. It must reach PostgreSQL itself, not a transaction pooler:
-    /// the store holds sessions (LISTEN, prepared statements).
+    /// the store holds sessions (LISTEN, prepared statements). Several servers, `host,host` with their ports, are a
+    /// primary and its replicas: whichever takes writes is used, and found again after a failover.
     pub url: String,
     /// Connections for the log, history and maintenance, opened on demand, beside the writer and the listener.
     pub pool: u32,
     /// A write is answered within this time, with an error if need be.
     pub write_timeout: Duration,
+    /// The log and history are read within this time. A connection that says nothing for longer leads nowhere any more,
+    /// without ever telling so.
+    pub read_timeout: Duration,
     /// How long writes may wait for PostgreSQL to come back before they are refused.
     pub outage_grace: Duration,
     /// How often the log is looked at without having been woken: bounds the staleness when notifications are lost.
@@ -69,6 +73,7 @@ impl Config {
             url: url.into(),
             pool: 4,
             write_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(20),
             outage_grace: Duration::from_millis(1500),
             poll_interval: Duration::from_secs(1),
             listen: true,

@@ -10,6 +10,7 @@
 //! - A notification carries no data and may be lost; the log in PostgreSQL is the truth.
 //! - A watch delivers every change once and in order, or ends with `Gone`.
 
+mod address;
 mod cache;
 mod config;
 mod database;
@@ -18,6 +19,7 @@ mod error;
 mod event;
 mod history;
 mod hub;
+mod inspect;
 mod key;
 mod log;
 mod lookout;
@@ -48,12 +50,14 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::DropGuard;
+use tracing::{Instrument, Span, field, trace_span};
 
 pub use config::{Compaction, Config, History};
 pub use entry::{Entry, Indexer, Lazy, Obj, encode, no_fields};
 pub use error::{Error, Result};
 pub use event::{Event, EventKind, WatchItem};
 pub use history::Version;
+pub use inspect::{Inspection, Replica, Slot, Table, inspect};
 pub use key::Key;
 pub use mutation::{Change, Durability, Expect, Mutation};
 pub use seal::Sealing;
@@ -64,6 +68,9 @@ use hub::Scope;
 use plan::Unit;
 use sequencer::Sequencer;
 use shared::Shared;
+
+/// What the spans of writes and batches are filed under, for those who collect traces.
+pub const TRACES: &str = "pilothouse_traces";
 
 /// The store. A cheap handle; all clones are one. Dropping the last one closes it.
 #[derive(Clone)]
@@ -145,8 +152,8 @@ impl Store {
 
     /// Takes the mandate for the background work: everyone who held it before is fenced off.
     pub async fn fence(&self) -> Result<u64> {
-        let fence: i64 = sqlx::query_scalar(sql::TAKE_FENCE).fetch_one(&self.shared.pool).await?;
-        Ok(log::unsigned(fence))
+        let asking = async { Ok(sqlx::query_scalar(sql::TAKE_FENCE).fetch_one(&self.shared.pool).await?) };
+        Ok(log::unsigned(self.bounded(asking).await?))
     }
 
     /// [`Store::write_all`] that fails with `Fenced` unless `fence` is the newest mandate at the moment of the commit.
@@ -166,6 +173,20 @@ impl Store {
         if !shared.is_available() {
             return Err(Error::Unavailable("PostgreSQL is out of reach".to_owned()));
         }
+        let span = trace_span!(
+            target: TRACES,
+            "store.commit",
+            mutations = unit.len(),
+            bytes = field::Empty,
+            revision = field::Empty,
+            refused = field::Empty,
+        );
+        self.commit(unit, fence, span.clone()).instrument(span).await
+    }
+
+    async fn commit(&self, unit: Vec<Mutation>, fence: Option<u64>, span: Span) -> Result<Vec<Obj>> {
+        let shared = &self.shared;
+        let config = &shared.config;
         let started = Instant::now();
         let deadline = started + config.write_timeout;
         let mut mutations = Vec::with_capacity(unit.len());
@@ -173,18 +194,26 @@ impl Store {
             mutation.key = shared.cache.interned(mutation.key);
             mutations.push(plan::prepare(mutation, config, &shared.indexer, &shared.sealer)?);
         }
-        let bytes = mutations.iter().map(|mutation| mutation.bytes.len()).sum();
+        let bytes: usize = mutations.iter().map(|mutation| mutation.bytes.len()).sum();
+        span.record("bytes", bytes);
         let (answer, answered) = oneshot::channel();
-        self.queue.try_send(Unit { mutations, fence, bytes, deadline, answer }).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Unavailable("too many writes are waiting".to_owned()),
-            mpsc::error::TrySendError::Closed(_) => Error::Unavailable("the store is closed".to_owned()),
-        })?;
+        self.queue.try_send(Unit { mutations, fence, bytes, deadline, answer, span: span.clone() }).map_err(
+            |error| match error {
+                mpsc::error::TrySendError::Full(_) => Error::Unavailable("too many writes are waiting".to_owned()),
+                mpsc::error::TrySendError::Closed(_) => Error::Unavailable("the store is closed".to_owned()),
+            },
+        )?;
         let answer = timeout_at(deadline, answered).await.map_err(|_| {
             let waited = config.write_timeout;
             Error::Unavailable(format!("no answer within {waited:?}: it is unknown whether the change was applied"))
         })?;
         shared.metrics.write_seconds.observe(started.elapsed().as_secs_f64());
-        answer.map_err(|_| Error::Unavailable("the store is closed".to_owned()))?
+        let answer = answer.map_err(|_| Error::Unavailable("the store is closed".to_owned()))?;
+        match &answer {
+            Ok(objects) => span.record("revision", objects.last().map_or(0, |object| object.revision)),
+            Err(error) => span.record("refused", field::display(error)),
+        };
+        answer
     }
 
     /// The object as the cache has it.
@@ -236,7 +265,7 @@ impl Store {
     /// # Errors
     /// `Compacted`, `FutureRevision`, `Unavailable`.
     pub async fn view_at(&self, resource: &str, revision: u64) -> Result<View> {
-        log::view_at(&self.shared, resource, revision).await
+        self.bounded(log::view_at(&self.shared, resource, revision)).await
     }
 
     /// The objects of a resource, of one namespace or all.
@@ -289,17 +318,17 @@ impl Store {
 
     /// The versions of an object that are still known, newest first.
     pub async fn history(&self, key: &Key, limit: u32) -> Result<Vec<Version>> {
-        history::versions(&self.shared, key, limit).await
+        self.bounded(history::versions(&self.shared, key, limit)).await
     }
 
     /// One change, if it is still known.
     pub async fn version(&self, revision: u64) -> Result<Option<Version>> {
-        history::version(&self.shared, revision).await
+        self.bounded(history::version(&self.shared, revision)).await
     }
 
     /// The recycle bin: deletions of a resource, newest first.
     pub async fn deleted(&self, resource: &str, namespace: Option<&str>, limit: u32) -> Result<Vec<Version>> {
-        history::deleted(&self.shared, resource, namespace, limit).await
+        self.bounded(history::deleted(&self.shared, resource, namespace, limit)).await
     }
 
     /// The newest revision at an instant.
@@ -307,7 +336,7 @@ impl Store {
     /// # Errors
     /// `Compacted` when nothing so old is known.
     pub async fn revision_at(&self, time: jiff::Timestamp) -> Result<u64> {
-        history::revision_at(&self.shared, time).await
+        self.bounded(history::revision_at(&self.shared, time)).await
     }
 
     /// A resource as of a past revision, as far back as history reaches.
@@ -315,7 +344,7 @@ impl Store {
     /// # Errors
     /// `Compacted`, `FutureRevision`, `TooLarge`, `Unavailable`.
     pub async fn past(&self, resource: &str, namespace: Option<&str>, revision: u64) -> Result<Snapshot> {
-        history::past(&self.shared, resource, namespace, revision).await
+        self.bounded(history::past(&self.shared, resource, namespace, revision)).await
     }
 
     /// Compacts the log up to a revision, as the policy does by itself from time to time. The newest change always
@@ -323,6 +352,10 @@ impl Store {
     pub async fn compact(&self, revision: u64) -> Result<()> {
         maintenance::compact(&self.shared, revision.min(self.revision().saturating_sub(1))).await?;
         maintenance::retire(&self.shared).await
+    }
+
+    async fn bounded<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+        database::bounded(self.shared.config.read_timeout, work).await
     }
 
     /// Whether writes are accepted.
@@ -365,10 +398,13 @@ impl Store {
 async fn migrate(shared: &Shared) -> Result<()> {
     let started = Instant::now();
     loop {
-        let error = match migrations::all().run(&shared.pool).await {
-            Ok(()) => return Ok(()),
-            Err(MigrateError::Execute(error)) => Error::from(error),
-            Err(other) => return Err(Error::Internal(format!("migrating the schema: {other}"))),
+        let error = match shared.database.locate().await {
+            Ok(()) => match migrations::all().run(&shared.pool).await {
+                Ok(()) => return Ok(()),
+                Err(MigrateError::Execute(error)) => Error::from(error),
+                Err(other) => return Err(Error::Internal(format!("migrating the schema: {other}"))),
+            },
+            Err(error) => error,
         };
         if !matches!(error, Error::Unavailable(_)) || started.elapsed() > shared.config.write_timeout {
             return Err(error);

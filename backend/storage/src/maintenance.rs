@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Row};
 
+use crate::database::bounded;
 use crate::log::{signed, unsigned};
 use crate::shared::Shared;
 use crate::{Result, sql};
@@ -20,6 +21,9 @@ const TICK: Duration = Duration::from_millis(500);
 
 /// Memory is trimmed and gauges are set every so many ticks.
 const TIDY_TICKS: u32 = 10;
+
+/// Longer than the pool's statement timeout, and than a round of several statements usually takes.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Partitions retired in one go.
 const RETIRE_AT_ONCE: usize = 64;
@@ -37,19 +41,19 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             if !shared.is_available() {
                 continue;
             }
-            if let Err(error) = make_room(&shared).await {
+            if let Err(error) = bounded(PATIENCE, make_room(&shared)).await {
                 tracing::warn!(%error, "cannot extend the log; the sequencer will");
             }
             let interval = shared.config.compaction.interval;
             if !interval.is_zero() && compacted_at.elapsed() >= interval {
                 compacted_at = Instant::now();
-                if let Err(error) = compact_by_policy(&shared).await {
+                if let Err(error) = bounded(PATIENCE, compact_by_policy(&shared)).await {
                     tracing::warn!(%error, "compaction failed; it will be tried again");
                 }
             }
             if pruned_at.elapsed() >= Duration::from_secs(3600) {
                 pruned_at = Instant::now();
-                if let Err(error) = prune_history(&shared).await {
+                if let Err(error) = bounded(PATIENCE, prune_history(&shared)).await {
                     tracing::warn!(%error, "pruning history failed; it will be tried again");
                 }
             }

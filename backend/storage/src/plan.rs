@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use tracing::Span;
 
 use crate::entry::{self, Parsed};
 use crate::seal::Sealer;
@@ -40,6 +41,8 @@ pub(crate) struct Unit {
     pub bytes: usize,
     pub deadline: Instant,
     pub answer: oneshot::Sender<Result<Vec<Obj>>>,
+    /// The write's part in its request's trace; disabled when nobody collects traces.
+    pub span: Span,
 }
 
 impl Unit {
@@ -237,7 +240,7 @@ mod tests {
             .map(|mutation| prepare(mutation, &config, &no_fields(), &Sealer::default()).unwrap())
             .collect();
         let deadline = Instant::now() + Duration::from_secs(1);
-        Unit { mutations, fence: None, bytes: 0, deadline, answer: oneshot::channel().0 }
+        Unit { mutations, fence: None, bytes: 0, deadline, answer: oneshot::channel().0, span: Span::none() }
     }
 
     /// The database as the model sees it.

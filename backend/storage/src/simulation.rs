@@ -230,7 +230,14 @@ impl Backend {
             prepare(mutation, &shared.config, &shared.indexer, &shared.sealer).unwrap()
         });
         let deadline = Instant::now() + Duration::from_secs(1);
-        Unit { mutations: mutations.collect(), fence: None, bytes: 0, deadline, answer: oneshot::channel().0 }
+        Unit {
+            mutations: mutations.collect(),
+            fence: None,
+            bytes: 0,
+            deadline,
+            answer: oneshot::channel().0,
+            span: tracing::Span::none(),
+        }
     }
 
     /// The database gets the batch; now and then its answer is lost.

@@ -269,3 +269,44 @@ SELECT revision, namespace, name, object FROM (
         WHERE resource = $1 AND revision <= $2 AND ($3::text IS NULL OR namespace = $3)) AS known
     ORDER BY namespace, name, revision DESC) AS newest
 WHERE kind <> 'D' ORDER BY namespace, name LIMIT $4";
+
+/// The server as a whole: catalog look-ups, and the sizes of the database's files.
+pub(crate) const INSPECT: &str = "
+SELECT current_setting('server_version'), pg_is_in_recovery(), pg_database_size(current_database()),
+       coalesce(current_setting('data_directory', true), ''), (extract(epoch FROM clock_timestamp()) * 1e6)::bigint,
+       (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
+       current_setting('max_connections')::bigint,
+       (SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8 FROM pg_stat_activity
+        WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()),
+       (SELECT age(datfrozenxid)::bigint FROM pg_database WHERE datname = current_database()),
+       (SELECT coalesce(sum(checksum_failures), 0)::bigint FROM pg_stat_database)";
+
+/// Settings by which acknowledged writes survive: a look-up each.
+pub(crate) const INSPECT_SETTINGS: &str = "
+SELECT name, setting FROM pg_settings
+WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit', 'autovacuum') ORDER BY name";
+
+/// Our tables, partitions together: the sizes of their files, and what statistics say of their rows.
+pub(crate) const INSPECT_TABLES: &str = "
+SELECT coalesce(parent.relname, child.relname)::text AS name, sum(pg_total_relation_size(child.oid))::bigint,
+       sum(coalesce(pg_stat_get_live_tuples(child.oid), 0))::bigint,
+       sum(coalesce(pg_stat_get_dead_tuples(child.oid), 0))::bigint
+FROM pg_class AS child
+LEFT JOIN pg_inherits AS i ON i.inhrelid = child.oid
+LEFT JOIN pg_class AS parent ON parent.oid = i.inhparent
+WHERE child.relkind = 'r' AND child.relnamespace = current_schema()::regnamespace
+GROUP BY 1 ORDER BY 2 DESC LIMIT 20";
+
+/// Replication slots, and what is kept for them.
+pub(crate) const INSPECT_SLOTS: &str = "
+SELECT slot_name::text, active,
+       CASE WHEN pg_is_in_recovery() THEN 0
+            ELSE coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn), 0) END::bigint
+FROM pg_replication_slots ORDER BY 1";
+
+/// Servers that follow, and how far behind they are.
+pub(crate) const INSPECT_REPLICAS: &str = "
+SELECT application_name, coalesce(state, ''), coalesce(sync_state, '') IN ('sync', 'quorum'),
+       CASE WHEN pg_is_in_recovery() THEN 0
+            ELSE coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), replay_lsn), 0) END::bigint
+FROM pg_stat_replication ORDER BY 1";

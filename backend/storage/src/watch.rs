@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::database::bounded;
 use crate::hub::{Found, Hub, Position, Scope};
 use crate::shared::Shared;
 use crate::{Error, Event, Result, WatchItem, log};
@@ -161,7 +162,10 @@ impl Watcher {
     }
 
     async fn read_log(&mut self) {
-        match log::replay(&self.shared, &self.hub.resource, &self.scope, self.reached).await {
+        let limit = self.shared.config.read_timeout;
+        // Boxed: an idle watch is small.
+        let page = Box::pin(bounded(limit, log::replay(&self.shared, &self.hub.resource, &self.scope, self.reached)));
+        match page.await {
             Ok(page) => {
                 self.failures = 0;
                 self.reached = page.upto;

@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, sleep_until};
+use tracing::{Span, field, trace_span};
 
 use crate::plan::{Plan, Unit, plan};
 use crate::shared::Shared;
-use crate::{Error, Result};
+use crate::{Error, Result, TRACES};
 
 use link::{Link, Sent};
 use recovery::BACKOFF;
@@ -59,6 +60,19 @@ enum Outcome {
     Broken(Error),
     /// The connection broke while it was being committed.
     Unknown(Plan, i64, Error),
+}
+
+impl Outcome {
+    fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done(_, Some(_)) => "committed",
+            Self::Done(_, None) => "refused",
+            Self::Moved => "moved",
+            Self::Failed(_) => "failed",
+            Self::Broken(_) => "broken",
+            Self::Unknown(..) => "unknown",
+        }
+    }
 }
 
 pub(crate) struct Sequencer {
@@ -162,6 +176,7 @@ impl Sequencer {
     /// Writes a batch and answers it; or keeps it for after the next connection.
     async fn commit(&mut self, units: Vec<Unit>) {
         let started = Instant::now();
+        let spans = spans(&units);
         let outcome = loop {
             let locked = Instant::now() < self.contended_until;
             let outcome = if locked { self.attempt_locked(&units).await } else { self.attempt(&units).await };
@@ -173,6 +188,14 @@ impl Sequencer {
                 outcome => break outcome,
             }
         };
+        for span in &spans {
+            span.record("outcome", outcome.as_str());
+            if let Outcome::Done(plan, _) = &outcome {
+                span.record("revision", plan.top());
+            }
+        }
+        // What follows is no longer the batch's time.
+        drop(spans);
         match outcome {
             Outcome::Done(plan, batch) => {
                 if let Some(batch) = batch {
@@ -316,6 +339,23 @@ impl Sequencer {
         self.batches = self.batches.wrapping_add(1);
         self.batches
     }
+}
+
+/// The batch in the trace of each of its units that has one: what it waited for is seen there, whoever else is in it.
+fn spans(units: &[Unit]) -> Vec<Span> {
+    let traced = units.iter().filter(|unit| !unit.span.is_disabled());
+    let span = |unit: &Unit| {
+        trace_span!(
+            target: TRACES,
+            parent: &unit.span,
+            "sequencer.batch",
+            units = units.len(),
+            mutations = units.iter().map(|unit| unit.mutations.len()).sum::<usize>(),
+            revision = field::Empty,
+            outcome = field::Empty,
+        )
+    };
+    traced.map(span).collect()
 }
 
 fn lost() -> Error {

@@ -196,3 +196,20 @@ async fn secrets_are_sealed_in_the_database_only() {
     let keyless = Store::open(config.clone(), indexer()).await;
     assert!(matches!(&keyless, Err(Error::Internal(why)) if why.contains("sealed with a key")));
 }
+
+#[tokio::test]
+async fn the_database_tells_of_itself() {
+    let config = Config::new(postgres().await.database().await);
+    let store = open(&config).await;
+    store.write(create("p", 1)).await.unwrap();
+    let found = pilothouse_storage::inspect(&config).await.unwrap();
+    assert_eq!((found.revision, found.is_replica), (store.revision(), false));
+    assert!(found.bytes > 1 << 20 && found.connections > 0 && found.connections < found.max_connections, "{found:?}");
+    let settings: Vec<_> = found.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert!(settings.contains(&("fsync", "off")) && settings.contains(&("autovacuum", "on")), "{settings:?}");
+    for table in ["objects", "changes", "history", "revision"] {
+        assert!(found.tables.iter().any(|one| one.name == table && one.bytes > 0), "{table} of {:?}", found.tables);
+    }
+    assert!((found.clock_micros - jiff::Timestamp::now().as_microsecond()).abs() < 60_000_000);
+    assert!(found.slots.is_empty() && found.replicas.is_empty());
+}

@@ -289,3 +289,76 @@ async fn a_forked_revision_is_noticed() {
     let old = store.watch("pods", None, None, lost.revision);
     assert!(matches!(old, Err(Error::Compacted { .. })));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wire_that_died_without_a_word_holds_up_nobody() {
+    let postgres = postgres().await;
+    let direct =
+        Config { ring_events: 4, read_timeout: Duration::from_secs(1), ..Config::new(postgres.database().await) };
+    let real = direct.url.split("host=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+    let proxy = Proxy::start(Path::new(&real));
+    let store = open(&Config { url: proxy.url(&direct.url), ..direct.clone() }).await;
+    let start = store.revision();
+    for at in 0..40 {
+        store.write(create(&format!("p{at}"), at)).await.unwrap();
+    }
+    // The log is locked while these watches read it, so that the wire dies under them.
+    let (client, connection) = tokio_postgres::connect(&direct.url, tokio_postgres::NoTls).await.unwrap();
+    let driver = tokio::spawn(connection);
+    client.batch_execute("BEGIN; LOCK TABLE changes IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let mut reading = JoinSet::new();
+    for _ in 0..4 {
+        let mut watcher = store.watch("pods", None, None, start).unwrap();
+        reading.spawn(async move {
+            for at in 1..=40 {
+                assert!(matches!(watcher.next().await, WatchItem::Event(event) if event.revision == start + at));
+            }
+        });
+    }
+    let waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'changes'::regclass AND NOT granted";
+    eventually("all replays wait", async || postgres.number(&direct.url, waiting).await >= 3).await;
+    proxy.kill_silently();
+    client.batch_execute("COMMIT").await.unwrap();
+    drop(client);
+    driver.await.unwrap().unwrap();
+    let all = async { while reading.join_next().await.is_some_and(|done| done.is_ok()) {} };
+    tokio::time::timeout(PATIENCE, all).await.expect("the watches go on by other wires");
+    eventually("writes go on", async || store.write(create("last", 1)).await.is_ok()).await;
+    store.fresh().await.unwrap();
+}
+
+/// Two servers of which one takes writes, as after a failover.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whichever_server_takes_writes_is_found() {
+    let (one, two) = (TestPostgres::start().await, TestPostgres::start().await);
+    let (first, second) = (one.database().await, two.database().await);
+    assert!(first.contains("/test_0?") && second.contains("/test_0?"));
+    let host = |url: &str| url.split("host=").nth(1).unwrap().split('&').next().unwrap().to_owned();
+    let read_only = |on: bool| format!("ALTER SYSTEM SET default_transaction_read_only = {on}");
+    two.administer(&read_only(true)).await;
+    two.administer("SELECT pg_reload_conf()").await;
+    let url = first.replace(&host(&first), &format!("{},{}", host(&second), host(&first)));
+    let config = Config { outage_grace: Duration::from_millis(300), ..Config::new(url) };
+    let store = open(&config).await;
+    for at in 0..3 {
+        store.write(create(&format!("p{at}"), at)).await.unwrap();
+    }
+    store.view_at("pods", store.revision() - 1).await.unwrap();
+    // The other one knows nothing of these writes: the worst that a failover can do.
+    one.kill().await;
+    eventually("nothing takes writes", async || {
+        matches!(store.write(create("nobody", 0)).await, Err(Error::Unavailable(_)))
+    })
+    .await;
+    let seen = store.revision();
+    two.administer(&read_only(false)).await;
+    two.administer("SELECT pg_reload_conf()").await;
+    eventually("the other one is found", async || store.is_available() && store.fresh().await.is_ok()).await;
+    assert!(store.get(&key("p0")).is_none(), "what is lost is not shown as if it were there");
+    let made = store.write(create("new", 1)).await.unwrap();
+    assert!(made.revision > seen, "no revision is given out twice");
+    assert!(matches!(store.watch("pods", None, None, seen), Err(Error::Compacted { .. })), "who saw more lists anew");
+    // The pool has followed: the log that is read is the new server's.
+    store.compact(store.revision()).await.unwrap();
+    assert_eq!(store.history(&key("new"), 10).await.unwrap().len(), 1);
+}

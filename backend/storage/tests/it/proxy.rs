@@ -28,6 +28,8 @@ struct State {
     real: PathBuf,
     armed: parking_lot::Mutex<Option<Cut>>,
     cuts: AtomicU64,
+    /// Rises whenever the wires that are there go dead.
+    dead: tokio::sync::watch::Sender<u64>,
     /// The connections that are open.
     open: parking_lot::Mutex<Vec<tokio::task::AbortHandle>>,
 }
@@ -42,7 +44,8 @@ impl Proxy {
         let listener = UnixListener::bind(directory.path().join(".s.PGSQL.5432")).unwrap();
         let real = real.join(".s.PGSQL.5432");
         let (armed, open) = (parking_lot::Mutex::new(None), parking_lot::Mutex::default());
-        let state = Arc::new(State { real, armed, cuts: AtomicU64::new(0), open });
+        let dead = tokio::sync::watch::Sender::new(0);
+        let state = Arc::new(State { real, armed, cuts: AtomicU64::new(0), dead, open });
         let accepting = state.clone();
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -74,6 +77,11 @@ impl Proxy {
         }
     }
 
+    /// Every connection that is open now goes dead: nothing comes through any more, and nobody is told.
+    pub fn kill_silently(&self) {
+        self.state.dead.send_modify(|count| *count += 1);
+    }
+
     pub fn cuts(&self) -> u64 {
         self.state.cuts.load(Ordering::SeqCst)
     }
@@ -84,9 +92,26 @@ async fn serve(state: Arc<State>, client: UnixStream) {
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
     // Ends with this task, however that ends.
-    let answers = AbortOnDrop(tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await }));
+    let (mut dead, mut deaf) = (state.dead.subscribe(), state.dead.subscribe());
+    let answers = AbortOnDrop(tokio::spawn(async move {
+        tokio::select! {
+            biased;
+            _ = deaf.changed() => std::future::pending().await,
+            copied = tokio::io::copy(&mut from_server, &mut to_client) => copied,
+        }
+    }));
     let mut buffer = vec![0; 1 << 16];
-    while let Ok(read @ 1..) = from_client.read(&mut buffer).await {
+    loop {
+        let read = tokio::select! {
+            biased;
+            _ = dead.changed() => {
+                // Takes what comes, keeps everything open, says nothing.
+                while let Ok(1..) = from_client.read(&mut buffer).await {}
+                return;
+            }
+            read = from_client.read(&mut buffer) => read,
+        };
+        let Ok(read @ 1..) = read else { return };
         let request = &buffer[..read];
         let marked = request.windows(MARK.len()).any(|window| window == MARK);
         let cut = if marked { state.armed.lock().take() } else { None };
