@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use pilothouse_scheduler::ScoringStrategy;
@@ -10,7 +11,8 @@ use tokio_util::sync::CancellationToken;
 /// The control plane.
 #[derive(clap::Args, Clone, Debug)]
 pub struct Server {
-    /// The PostgreSQL server and database.
+    /// The PostgreSQL server and database. Several servers, `postgres://user@one:5432,two:5432/database`, are a primary
+    /// and its replicas: whichever takes writes is used, also after a failover.
     #[arg(long, env = "PILOTHOUSE_DATABASE_URL", hide_env_values = true)]
     pub database_url: String,
     /// An address for the API and the dashboard (TLS). May be repeated.
@@ -45,6 +47,54 @@ pub struct Server {
     /// Which nodes the scheduler prefers: LeastAllocated spreads the load, MostAllocated packs it.
     #[arg(long, env = "PILOTHOUSE_SCORING_STRATEGY", default_value = "LeastAllocated")]
     pub scoring_strategy: ScoringStrategy,
+    #[command(flatten)]
+    pub log: Log,
+    /// The OpenTelemetry collector that gets traces over gRPC, `http://host:4317` [default: OTEL_EXPORTER_OTLP_ENDPOINT;
+    /// without it there are no traces].
+    #[arg(long)]
+    pub tracing_endpoint: Option<String>,
+    /// Of a million requests that belong to no trace yet, so many begin one [default: OTEL_TRACES_SAMPLER, else none].
+    #[arg(long, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    pub tracing_sampling_rate_per_million: Option<u32>,
+}
+
+/// What the log of changes keeps: for watches that resume, and lists that continue.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Log {
+    /// How often the log is compacted; 0s: never.
+    #[arg(long, default_value = "1m", value_parser = duration)]
+    pub compaction_interval: Duration,
+    /// Changes younger than this stay.
+    #[arg(long, default_value = "15m", value_parser = duration)]
+    pub compaction_keep: Duration,
+    /// So many of the newest changes stay, however old.
+    #[arg(long, default_value_t = 10_000)]
+    pub compaction_keep_revisions: u64,
+    /// Changes in one partition of the log, which is dropped as a whole.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(100..))]
+    pub log_partition_revisions: u64,
+}
+
+/// `90s`, `15m`, `1h30m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let parsed: Result<jiff::SignedDuration, _> = text.parse();
+    parsed.map_err(|error| error.to_string())?.try_into().map_err(|_| "a time cannot be negative".to_owned())
+}
+
+impl Server {
+    /// How the store is opened.
+    pub fn store(&self) -> pilothouse_storage::Config {
+        let log = &self.log;
+        pilothouse_storage::Config {
+            partition_revisions: log.log_partition_revisions,
+            compaction: pilothouse_storage::Compaction {
+                interval: log.compaction_interval,
+                keep_time: log.compaction_keep,
+                keep_revisions: log.compaction_keep_revisions,
+            },
+            ..pilothouse_storage::Config::new(&self.database_url)
+        }
+    }
 }
 
 /// A node's agent.
@@ -140,5 +190,18 @@ impl Agent {
             }
         }
         pilothouse_agent::run(self.config()?, shutdown).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations() {
+        for (text, seconds) in [("90s", Some(90)), ("15m", Some(900)), ("1h30m", Some(5400)), ("0s", Some(0))] {
+            assert_eq!(duration(text).ok().map(|found| found.as_secs()), seconds, "{text}");
+        }
+        assert!(duration("-1s").is_err() && duration("soon").is_err());
     }
 }

@@ -3,6 +3,7 @@
 mod addons;
 mod admin;
 mod config;
+mod doctor;
 mod image;
 mod kubeconfig;
 mod server;
@@ -12,7 +13,10 @@ mod up;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
+use pilothouse_apiserver::traces::{self, Exporter};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -42,6 +46,8 @@ enum Command {
     Down(up::DownArgs),
     /// Says whether the cluster of this machine is ready, and how to reach it.
     Status(status::Args),
+    /// Says what is wrong with the cluster, or soon will be, and what to do about it.
+    Doctor(doctor::Args),
     /// Runs the control plane: API, dashboard, controllers, scheduler.
     Server(Box<config::Server>),
     /// Runs a node's agent.
@@ -71,18 +77,34 @@ enum Image {
 fn default_filter(command: &Command) -> &'static str {
     match command {
         Command::Up(_) | Command::Server(_) | Command::Agent(_) | Command::Node(_) => {
-            "info,sqlx=warn,kube_runtime=warn,kube_client=warn,hyper=warn,tonic=warn"
+            "info,sqlx=warn,kube_runtime=warn,kube_client=warn,hyper=warn,tonic=warn,h2=warn"
         }
         _ => "off,pilothouse=warn",
     }
 }
 
-fn logs(format: LogFormat, command: &Command) {
+/// Where traces go, if they do.
+fn traces(command: &Command) -> anyhow::Result<Option<Exporter>> {
+    let Command::Server(config) = command else { return Ok(None) };
+    let settings = traces::Settings {
+        endpoint: config.tracing_endpoint.clone(),
+        sampling_rate_per_million: config.tracing_sampling_rate_per_million,
+    };
+    Ok(Exporter::new(&settings)?)
+}
+
+/// Logs, and traces beside them.
+fn observe(format: LogFormat, command: &Command, exporter: Option<&Exporter>) {
     let filter = EnvFilter::try_from_env("PILOTHOUSE_LOG").unwrap_or_else(|_| EnvFilter::new(default_filter(command)));
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => logs.with_ansi(false).init(),
-        LogFormat::Json => logs.json().init(),
+    let logs = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let logs = match format {
+        LogFormat::Text => logs.with_ansi(false).boxed(),
+        LogFormat::Json => logs.json().boxed(),
+    };
+    let all = tracing_subscriber::registry().with(logs.with_filter(filter));
+    match exporter {
+        Some(exporter) => all.with(exporter.layer()).init(),
+        None => all.init(),
     }
 }
 
@@ -91,6 +113,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         Command::Up(args) => up::run(args).await,
         Command::Down(args) => up::down(args).await,
         Command::Status(args) => status::run(args).await,
+        Command::Doctor(args) => doctor::run(args).await,
         Command::Server(config) => server::run(*config).await,
         Command::Agent(config) => config.run().await,
         Command::Node(args) => up::node::run(args).await,
@@ -105,13 +128,26 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
     }
 }
 
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let exporter = {
+        let _entered = runtime.enter();
+        traces(&cli.command)
+    };
+    observe(cli.log_format, &cli.command, exporter.as_ref().ok().and_then(Option::as_ref));
+    let exporter = exporter?;
+    let outcome = runtime.block_on(dispatch(cli.command));
+    if let Some(exporter) = exporter {
+        exporter.shutdown();
+    }
+    outcome
+}
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    logs(cli.log_format, &cli.command);
     // The provider is the same everywhere; a second installation cannot happen in one process.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let outcome = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(dispatch(cli.command)));
+    let outcome = run(cli);
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -29,10 +29,10 @@ const RENEW_BEFORE: Duration = Duration::from_secs(30 * 24 * 3600);
 const RENEW_CHECK: Duration = Duration::from_secs(3600);
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
 
-async fn open_store(url: &str) -> Result<Store> {
+async fn open_store(config: &Server) -> Result<Store> {
     let deadline = tokio::time::Instant::now() + DATABASE_PATIENCE;
     loop {
-        let error = match Store::open(pilothouse_storage::Config::new(url), indexer()).await {
+        let error = match Store::open(config.store(), indexer()).await {
             Ok(store) => return Ok(store),
             Err(error) => error,
         };
@@ -133,7 +133,7 @@ fn identity() -> String {
 
 pub async fn run(config: Server) -> Result<()> {
     let shutdown = CancellationToken::new();
-    let store = open_store(&config.database_url).await?;
+    let store = open_store(&config).await?;
     let secrets = Arc::new(bootstrap::secrets(&store).await.context("the cluster's keys")?);
     let names = server_names(&config)?;
     let issued = issue(&secrets, &names)?;

@@ -34,6 +34,7 @@ mod setup;
 mod subresources;
 #[cfg(feature = "testing")]
 pub mod testing;
+pub mod traces;
 mod warnings;
 mod webhook;
 

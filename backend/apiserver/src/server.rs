@@ -23,7 +23,7 @@ use pilothouse_kinds::Kind;
 use pilothouse_storage::Store;
 use pilothouse_tunnel::Tunnels;
 use tokio_util::sync::CancellationToken;
-use tracing::{error, warn};
+use tracing::{Instrument, error, warn};
 
 use crate::admission::Dynamic;
 use crate::aggregation::{self, Aggregator};
@@ -33,10 +33,11 @@ use crate::metrics::{LongRunning, Metrics};
 use crate::registry::{self, Kinds};
 use crate::request::RequestInfo;
 use crate::{
-    compress, custom, discovery, error as errors, fairness, negotiate, openapi, paths, subresources, warnings, webhook,
+    compress, custom, discovery, error as errors, fairness, negotiate, openapi, paths, subresources, traces, warnings,
+    webhook,
 };
 
-/// A request slower than this is logged (watches and streams apart).
+/// A request slower than this is logged (watches and streams apart, and those that only waited to be refused).
 const SLOW: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[derive(Clone, Debug)]
@@ -205,8 +206,9 @@ impl ApiServer {
             headers.insert(http::header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         }
         let took = begun.elapsed();
-        if took > SLOW && !long {
-            warn!(verb, path, code = response.status().as_u16(), seconds = took.as_secs_f32(), "slow request");
+        let code = response.status();
+        if took > SLOW && !long && code != StatusCode::TOO_MANY_REQUESTS {
+            warn!(verb, path, code = code.as_u16(), seconds = took.as_secs_f32(), "slow request");
         }
         series.observe(response.status(), took);
         drop(inflight);
@@ -230,6 +232,21 @@ impl ApiServer {
             Some(InProcess(user)) => Arc::clone(user),
             None => self.authenticate(&parts)?,
         };
+        let span = traces::request(&parts, &info, &user);
+        let answer = self.limited(parts, body, info, user, said).instrument(span.clone()).await;
+        traces::answered(&span, answer.as_ref().map_or_else(|status| status.code, |it| it.status().as_u16()));
+        answer
+    }
+
+    /// The way of a request whose sender is known.
+    async fn limited(
+        &self,
+        parts: http::request::Parts,
+        body: Body,
+        info: RequestInfo,
+        user: Arc<UserInfo>,
+        said: &mut Vec<String>,
+    ) -> Answer {
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         // What lasts as long as its client likes takes no part; a watch does until it has begun.
         let flow = if is_stream(&info) { None } else { self.0.fairness.classify(&user, &info) };

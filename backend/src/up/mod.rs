@@ -82,6 +82,11 @@ impl Home {
     pub fn kubeconfig(&self) -> Result<PathBuf> {
         Ok(self.path()?.join("kubeconfig"))
     }
+    /// Where the embedded PostgreSQL is reached; none when there is none.
+    pub fn database_url(&self) -> Result<Option<String>> {
+        let (home, run) = (self.path()?, self.run_dir()?);
+        Ok(home.join("postgres/PG_VERSION").exists().then(|| postgres::url(&run)))
+    }
     /// Eight characters that tell clusters of different data directories apart.
     fn tag(&self) -> Result<String> {
         let digest = Sha256::digest(self.path()?.as_os_str().as_encoded_bytes());
@@ -211,7 +216,7 @@ pub async fn run(args: Args) -> Result<()> {
         Some(url) => (None, url.clone()),
         None => {
             let postgres = Postgres::prepare(&home, &places.run)?;
-            let url = postgres.url();
+            let url = postgres::url(&places.run);
             (Some(postgres.program()), url)
         }
     };

@@ -64,6 +64,16 @@ fn find_binaries() -> Result<PathBuf> {
         .context("PostgreSQL is not installed: run scripts/setup, or name a server with --database-url")
 }
 
+/// The address of the server whose run folder this is.
+pub fn url(run: &Path) -> String {
+    let host = socket_dir(run).display().to_string().replace('/', "%2F");
+    format!("postgres://{UNPRIVILEGED_USER}@{host}/postgres")
+}
+
+fn socket_dir(run: &Path) -> PathBuf {
+    run.join("sock")
+}
+
 impl Postgres {
     /// Prepares the folders; `run` is the short, private folder of this instance.
     pub fn prepare(home: &Path, run: &Path) -> Result<Self> {
@@ -90,12 +100,7 @@ impl Postgres {
     }
 
     fn socket_dir(&self) -> PathBuf {
-        self.seen.with_file_name("sock")
-    }
-
-    pub fn url(&self) -> String {
-        let host = self.socket_dir().display().to_string().replace('/', "%2F");
-        format!("postgres://{UNPRIVILEGED_USER}@{host}/postgres")
+        socket_dir(self.seen.parent().unwrap_or(&self.seen))
     }
 
     /// `program` as the unprivileged user, in a mount namespace where the data lies at `seen`.

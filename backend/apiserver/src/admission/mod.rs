@@ -28,14 +28,15 @@ use pilothouse_schema::Schema;
 use pilothouse_schema::decode::{FieldValidation, check};
 use pilothouse_storage::Store;
 use serde_json::{Value, json};
+use tracing::{Instrument, trace_span};
 
 use self::forms::Form;
 use self::policies::Policies;
 use self::rules::Asked;
 use self::webhooks::Webhooks;
-use crate::registry;
 use crate::server::{Call, Server};
 use crate::subresources::scale;
+use crate::{registry, traces};
 
 pub use typecheck::keep as keep_types;
 
@@ -238,10 +239,12 @@ pub async fn admit(
     request: &mut Request,
     options: &Value,
 ) -> Result<bool, Status> {
-    let mut outcome = server.admission.admit(request).map(|()| false);
-    if outcome.is_ok() && server.dynamic.concerns(&server.store, call, request) {
-        outcome = pass(server, kind, request, options, Stage::Mutate).await;
-    }
+    let work = async {
+        server.admission.admit(request)?;
+        let concerned = server.dynamic.concerns(&server.store, call, request);
+        if concerned { pass(server, kind, request, options, Stage::Mutate).await } else { Ok(false) }
+    };
+    let outcome = work.instrument(trace_span!(target: traces::TARGET, "admission", stage = "mutate")).await;
     warn_of(call, request);
     outcome
 }
@@ -257,11 +260,14 @@ pub async fn validate(
     request: &mut Request,
     options: &Value,
 ) -> Result<(), Status> {
-    let mut outcome = server.admission.validate(request);
-    if outcome.is_ok() && server.dynamic.concerns(&server.store, call, request) {
-        outcome = pass(server, kind, request, options, Stage::Validate).await.map(drop);
-    }
-    let outcome = outcome.and_then(|()| server.admission.charge(request));
+    let work = async {
+        server.admission.validate(request)?;
+        if server.dynamic.concerns(&server.store, call, request) {
+            pass(server, kind, request, options, Stage::Validate).await?;
+        }
+        server.admission.charge(request)
+    };
+    let outcome = work.instrument(trace_span!(target: traces::TARGET, "admission", stage = "validate")).await;
     warn_of(call, request);
     outcome
 }

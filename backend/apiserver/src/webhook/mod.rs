@@ -25,6 +25,8 @@ use rustls::pki_types::ServerName;
 use serde_json::Value;
 use tokio_rustls::TlsConnector;
 
+use crate::traces;
+
 pub use config::{Address, Endpoint};
 pub use dial::{BoxStream, Dialer};
 pub use trust::Trust;
@@ -114,13 +116,15 @@ impl Client {
         let server: Server = (endpoint.address.clone(), endpoint.bundle.clone());
         let unreachable = |why: String| CallError::Unreachable { url: url.to_owned(), why };
         let request = || {
-            Request::post(path)
+            let mut request = Request::post(path)
                 .header(HOST, endpoint.authority())
                 .header(CONTENT_TYPE, "application/json")
                 .header(ACCEPT, "application/json")
                 .header(USER_AGENT, concat!("pilothouse/", env!("CARGO_PKG_VERSION")))
                 .body(Full::new(body.clone()))
-                .map_err(|error| CallError::Config(error.to_string()))
+                .map_err(|error| CallError::Config(error.to_string()))?;
+            traces::inject(request.headers_mut());
+            Ok::<_, CallError>(request)
         };
         // A kept connection may have been closed just now: then a new one gets the same request.
         while let Some(mut sender) = self.take(&server) {

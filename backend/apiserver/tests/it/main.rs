@@ -20,6 +20,7 @@ mod policies;
 mod services;
 mod subresources;
 mod support;
+mod traces;
 mod warnings;
 mod watching;
 mod webhooks;

@@ -13,13 +13,14 @@ use pilothouse_api::Status;
 use pilothouse_schema::patch::json_patch;
 use pilothouse_storage::Store;
 use serde_json::json;
-use tracing::warn;
+use tracing::{Instrument, trace_span, warn};
 
 use super::catalog::Catalog;
 use super::conditions::Verdict as Condition;
 use super::expression::Inputs;
 use super::forms::{self, Form};
 use super::{Memory, Passage};
+use crate::traces;
 use hook::Hook;
 
 pub use review::request as request_value;
@@ -156,7 +157,9 @@ async fn ask(passage: &Passage<'_>, hook: &Hook, form: &Form, mutating: bool) ->
     let uid = uuid::Uuid::new_v4().to_string();
     let request = review::request(&passage.request, &passage.form, form, &passage.options);
     let question = review::question(version, &uid, request, object, old);
-    let answer = passage.server.webhooks.call(&hook.client_config, &question, hook.timeout).await;
+    let span = trace_span!(target: traces::TARGET, "webhook", otel.kind = "client", webhook = %hook.name, mutating);
+    let asking = passage.server.webhooks.call(&hook.client_config, &question, hook.timeout);
+    let answer = asking.instrument(span).await;
     let answer = answer.map_err(|error| Failure::Call(format!("failed to call webhook: {error}")))?;
     review::verdict(version, &uid, mutating, &answer)
         .map_err(|why| Failure::Call(format!("received invalid webhook response: {why}")))
