@@ -28,6 +28,9 @@ pub struct Args {
     /// A server to measure: NAME=KUBECONFIG, or KUBECONFIG. May be repeated: the cases then alternate between them.
     #[arg(long = "target", required = true)]
     pub targets: Vec<String>,
+    /// Another backend of the cluster, NAME=KUBECONFIG: watches go there, writes to the target.
+    #[arg(long)]
+    pub watch_target: Option<String>,
     /// A process of a target whose memory and CPU time are reported: TARGET:LABEL=PID. May be repeated.
     #[arg(long = "process", value_parser = Process::parse)]
     pub processes: Vec<Process>,
@@ -191,8 +194,10 @@ fn typical(mut rounds: Vec<Measured>) -> Option<Measured> {
 }
 
 async fn one(args: &Args, target: &Target, case: &Case, run: u32, round: usize) -> Result<Measured> {
+    let watched = args.watch_target.as_ref().map(|text| self::target(text, args.protocol)).transpose()?;
     let setup = Setup {
         target: target.clone(),
+        watched: watched.unwrap_or_else(|| target.clone()),
         namespace: format!("bench-{run:08x}-{round}-{}", case.name),
         length: Duration::from_secs_f64(args.seconds),
         clients: args.clients.filter(|_| case.clients > 0).unwrap_or(case.clients),

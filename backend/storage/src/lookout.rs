@@ -33,11 +33,15 @@ pub(crate) async fn run(shared: Arc<Shared>, mut questions: mpsc::UnboundedRecei
         }
     };
     let serve = async {
+        // Asked, and not answered: asked again by the next session, as long as anyone waits.
+        let mut asking = Vec::new();
         loop {
-            let mut session = connect(&shared, &calls, &mut questions).await;
+            let mut session = connect(&shared, &calls, &mut questions, &mut asking).await;
             // What was said while nobody listened has to be looked up.
             shared.wake.notify_one();
-            answer(&shared, &mut session, &mut questions).await;
+            answer(&shared, &mut session, &mut questions, &mut asking).await;
+            // A server that lets everybody in and answers nobody is not asked without a breath.
+            sleep(BACKOFF.0).await;
         }
     };
     tokio::select! {
@@ -51,6 +55,7 @@ async fn connect(
     shared: &Shared,
     calls: &mpsc::Sender<i32>,
     questions: &mut mpsc::UnboundedReceiver<Question>,
+    asking: &mut Vec<Question>,
 ) -> Session {
     let (mut pause, longest) = BACKOFF;
     let started = Instant::now();
@@ -59,7 +64,8 @@ async fn connect(
             Ok(session) => return session,
             Err(error) => {
                 if started.elapsed() > shared.config.outage_grace {
-                    while let Ok(question) = questions.try_recv() {
+                    let queued = std::iter::from_fn(|| questions.try_recv().ok());
+                    for question in asking.drain(..).chain(queued) {
                         let _ = question.send(Err(Error::Unavailable(error.to_string())));
                     }
                 }
@@ -84,35 +90,34 @@ async fn open(shared: &Shared, calls: &mpsc::Sender<i32>) -> Result<Session> {
 }
 
 /// Answers until the session ends. One query answers everyone who asked before it was sent.
-async fn answer(shared: &Shared, session: &mut Session, questions: &mut mpsc::UnboundedReceiver<Question>) {
-    let Ok(statement) = session.client.prepare(sql::REVISION).await else { return };
+async fn answer(
+    shared: &Shared,
+    session: &mut Session,
+    questions: &mut mpsc::UnboundedReceiver<Question>,
+    asking: &mut Vec<Question>,
+) {
+    let Ok(Ok(statement)) = timeout(QUERY_TIMEOUT, session.client.prepare(sql::REVISION)).await else { return };
     loop {
-        let first = tokio::select! {
-            question = questions.recv() => question,
-            () = session.ended() => return,
-        };
-        let Some(first) = first else { return };
-        if first.is_closed() {
-            continue;
+        asking.retain(|question| !question.is_closed());
+        if asking.is_empty() {
+            let first = tokio::select! {
+                question = questions.recv() => question,
+                () = session.ended() => return,
+            };
+            let Some(first) = first else { return };
+            asking.push(first);
         }
-        let mut asking = vec![first];
         while let Ok(question) = questions.try_recv() {
             asking.push(question);
         }
-        let answer = match timeout(QUERY_TIMEOUT, session.client.query_one(&statement, &[])).await {
-            Ok(Ok(row)) => row.try_get(0).map(unsigned).map_err(Error::from),
-            Ok(Err(error)) => Err(error.into()),
-            Err(_) => Err(Error::Unavailable("the database does not answer".to_owned())),
-        };
-        if answer.as_ref().is_ok_and(|revision| *revision > shared.cache.revision()) {
+        let answer = timeout(QUERY_TIMEOUT, session.client.query_one(&statement, &[])).await;
+        // A session that does not answer is no use; the next one may.
+        let Some(revision) = answer.ok().and_then(|row| row.ok()?.try_get(0).ok()).map(unsigned) else { return };
+        if revision > shared.cache.revision() {
             shared.wake.notify_one();
         }
-        let failed = answer.is_err();
-        for question in asking {
-            let _ = question.send(answer.clone());
-        }
-        if failed {
-            return;
+        for question in asking.drain(..) {
+            let _ = question.send(Ok(revision));
         }
     }
 }

@@ -25,6 +25,8 @@ use crate::target::Target;
 #[derive(Clone)]
 pub struct Setup {
     pub target: Target,
+    /// Where watches go: another backend of the same cluster, perhaps.
+    pub watched: Target,
     /// A namespace that is there, for this case alone.
     pub namespace: String,
     /// How long the load lasts.

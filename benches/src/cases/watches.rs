@@ -126,13 +126,13 @@ struct Watchers {
 
 impl Watchers {
     async fn start(setup: &Setup, acknowledged: &Arc<Acknowledged>) -> Result<Self> {
-        let from = version(&setup.target, &setup.collection()).await?;
+        let from = version(&setup.watched, &setup.collection()).await?;
         let path = format!("{}?watch=1&resourceVersion={from}&allowWatchBookmarks=true", setup.collection());
         let (delivered, stop) = (Arc::new(AtomicU64::new(0)), CancellationToken::new());
         let mut tasks = JoinSet::new();
         let mut left = setup.watchers;
         while left > 0 {
-            let opening = (0..left.min(AT_ONCE)).map(|_| Connection::open(&setup.target));
+            let opening = (0..left.min(AT_ONCE)).map(|_| Connection::open(&setup.watched));
             let connections = futures::future::try_join_all(opening).await?;
             left -= connections.len();
             let mut ready = Vec::new();

@@ -140,6 +140,8 @@ pub struct Judge {
     positions: Vec<u64>,
     /// Ranges that a watch has skipped because it had to list anew: (behind, up to).
     skipped: Vec<Vec<(u64, u64)>>,
+    /// Ranges that every watch has skipped: what happened there none of them can have seen.
+    unseen: Vec<(u64, u64)>,
     /// Events that some watch has not yet passed.
     open: BTreeMap<u64, Known>,
     /// Events that all have passed, by writer.
@@ -271,6 +273,15 @@ impl Judge {
     /// A watch had to list anew, and goes on from there.
     pub fn skipped(&mut self, watch: usize, to: u64) {
         let from = std::mem::replace(&mut self.positions[watch], to);
+        let mut unseen = vec![(from, to)];
+        for (_, ranges) in self.skipped.iter().enumerate().filter(|(other, _)| *other != watch) {
+            let common = |(a, b): &(u64, u64)| {
+                let (a, b) = (*a, *b);
+                ranges.iter().map(move |(c, d)| (a.max(*c), b.min(*d))).filter(|(behind, upto)| behind < upto)
+            };
+            unseen = unseen.iter().flat_map(common).collect();
+        }
+        self.unseen.extend(unseen);
         self.skipped[watch].push((from, to));
         self.prune();
     }
@@ -298,12 +309,16 @@ impl Judge {
         }
     }
 
-    /// Everything has been said: what is still missing is lost. Writes may have gone unseen where all watches had to
-    /// list anew at once; `unseen_is_excused` says whether that happened.
-    pub fn close(&mut self, unseen_is_excused: bool) {
+    /// Everything has been said: what is still missing is lost, unless every watch had to list anew across it. Of a
+    /// deletion only what it removed is known, so any such range may hold it that lies behind that.
+    pub fn close(&mut self) {
         let lost: Vec<_> = self.acknowledged.drain().collect();
         for (id, revision) in lost {
-            if !unseen_is_excused {
+            let may_hold = |(behind, upto): &(u64, u64)| match revision {
+                Some(revision) => revision > *behind && revision <= *upto,
+                None => id & !DELETION < *upto,
+            };
+            if !self.unseen.iter().any(may_hold) {
                 self.violation(format!("write {id:x} was acknowledged at {revision:?} and never seen"));
             }
         }
@@ -349,7 +364,7 @@ mod tests {
     fn judged(story: impl FnOnce(&mut Judge)) -> Vec<String> {
         let mut judge = Judge::new(2, 1);
         story(&mut judge);
-        judge.close(false);
+        judge.close();
         judge.violations().to_vec()
     }
 
@@ -422,5 +437,27 @@ mod tests {
             judge.seen(1, fact(6, 12));
         });
         assert_eq!(told, [""; 0]);
+    }
+
+    #[test]
+    fn only_what_all_had_to_skip_may_go_unseen() {
+        for (revision, lost) in [(Some(4), false), (Some(5), false), (Some(3), true), (Some(6), true), (None, false)] {
+            let told = judged(|judge| {
+                judge.skipped(0, 5);
+                judge.seen(1, fact(2, 10));
+                judge.seen(1, fact(3, 11));
+                judge.skipped(1, 8);
+                judge.seen(0, fact(9, 12));
+                judge.seen(1, fact(9, 12));
+                let id = if revision.is_some() { 20 } else { deletion_of(3) };
+                judge.write(id, End::Acknowledged(revision));
+            });
+            assert_eq!(told.iter().any(|text| text.contains("never seen")), lost, "{revision:?}: {told:?}");
+        }
+        let told = judged(|judge| {
+            judge.skipped(0, 5);
+            judge.write(20, End::Acknowledged(Some(4)));
+        });
+        assert_eq!(told.len(), 1, "one of the two could have seen it: {told:?}");
     }
 }

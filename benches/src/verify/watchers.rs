@@ -27,8 +27,11 @@ const SILENCE: Duration = Duration::from_secs(90);
 const PAST: usize = 2000;
 /// How often a watch goes back.
 const REWIND: Duration = Duration::from_secs(4);
-/// How long a slow watch rests after each piece it reads.
+/// How long a slow watch rests after each piece it reads, and how long now and then.
 const REST: Duration = Duration::from_millis(40);
+const NAP: Duration = Duration::from_secs(4);
+/// Of so many rests one is a nap.
+const NAPS: u32 = 200;
 
 /// How a watch behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +118,7 @@ impl Watch {
         let response = connection.send(Method::GET, &path, Bytes::new()).await?;
         match response.status().as_u16() {
             200 => {}
-            410 => return Ok(Ended::TooOld),
+            410 => return Ok(self.too_old(from)),
             code => bail!("a watch answers {code}"),
         }
         let begun = Instant::now();
@@ -133,7 +136,8 @@ impl Watch {
             for one in told {
                 match one? {
                     Told::Event(event) => self.event(event, &mut again).await,
-                    Told::TooOld => return Ok(Ended::TooOld),
+                    Told::TooOld if again.is_empty() => return Ok(Ended::TooOld),
+                    Told::TooOld => return Ok(self.too_old(from)),
                     Told::Bookmark(revision) => {
                         self.counters.bookmarks.fetch_add(1, Ordering::Relaxed);
                         if again.is_empty() && revision < self.view.reached() {
@@ -144,12 +148,22 @@ impl Watch {
                 }
             }
             if self.temper == Temper::Slow {
-                tokio::select! { () = tokio::time::sleep(REST) => {}, () = self.hurry.cancelled() => {} }
+                let rest = if rand::rng().random_ratio(1, NAPS) { NAP } else { REST };
+                tokio::select! { () = tokio::time::sleep(rest) => {}, () = self.hurry.cancelled() => {} }
             }
             if self.temper == Temper::Rewinding && again.is_empty() && begun.elapsed() > REWIND {
                 return Ok(Ended::Again);
             }
         }
+    }
+
+    /// The past may be gone, and with it what was to be seen again; the present is not affected by that.
+    fn too_old(&mut self, from: u64) -> Ended {
+        if from == self.view.reached() {
+            return Ended::TooOld;
+        }
+        self.past.clear();
+        Ended::Again
     }
 
     async fn violation(&self, what: String) {

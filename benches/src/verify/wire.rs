@@ -11,6 +11,9 @@ use super::history::{Event, Id, Kind};
 /// A payload makes batches and partitions fill as in earnest.
 const PAYLOAD: usize = 256;
 
+/// Bytes that an object of a verification has in the database, and nothing else.
+pub const MARK: &str = "\"prev\":\"";
+
 pub fn body(name: &str, version: Option<u64>, id: Id) -> Bytes {
     let resource_version = version.map(|version| format!(",\"resourceVersion\":\"{version}\"")).unwrap_or_default();
     let payload = crate::object::payload(PAYLOAD);

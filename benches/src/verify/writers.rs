@@ -44,6 +44,8 @@ pub struct Writer {
     pub index: usize,
     pub collection: String,
     pub objects: usize,
+    /// After each write.
+    pub rest: Duration,
     pub ids: Arc<AtomicU64>,
     pub beliefs: Arc<Beliefs>,
     pub judge: mpsc::Sender<Message>,
@@ -97,6 +99,9 @@ impl Writer {
             };
             if !self.conclude(&name, id, &attempt).await {
                 return;
+            }
+            if !self.rest.is_zero() {
+                tokio::time::sleep(self.rest).await;
             }
             // Who was refused looks, as any client would.
             if !attempt.is_done() && self.look(&mut connection, &name, &path).await.is_err() {

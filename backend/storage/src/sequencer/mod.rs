@@ -212,7 +212,8 @@ impl Sequencer {
             }
             // Either it is the unit's own fault, or the server's condition, which is everyone's.
             Outcome::Failed(error) if units.len() == 1 || matches!(error, Error::Unavailable(_)) => {
-                tracing::warn!(%error, "PostgreSQL refuses a write");
+                // Whoever asked for it tells.
+                tracing::debug!(%error, "PostgreSQL refuses a write");
                 units.into_iter().for_each(|unit| unit.answer(Err(error.clone())));
             }
             // One unit may have spoiled it for all.
