@@ -56,11 +56,6 @@ impl Schemas {
     }
 }
 
-/// Lists and maps in place: Go writes required ones as null where they are absent.
-fn is_container(value: &Value) -> bool {
-    value.get("type").is_some_and(|t| t == "array" || t == "object")
-}
-
 struct Builder {
     facts: Facts,
     /// By definition; references make slots before what they refer to is there.
@@ -76,10 +71,10 @@ fn special(name: &str) -> Option<Node> {
         "io.k8s.apimachinery.pkg.apis.meta.v1.Time" => Node::Time,
         "io.k8s.apimachinery.pkg.util.intstr.IntOrString" => Node::IntOrString,
         "io.k8s.apimachinery.pkg.apis.meta.v1.Patch" => Node::Any { atomic: true },
+        "io.k8s.apimachinery.pkg.runtime.RawExtension" => Node::Any { atomic: true },
         // Granular, as upstream's schema for field ownership has them.
         "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON"
-        | "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1"
-        | "io.k8s.apimachinery.pkg.runtime.RawExtension" => Node::Any { atomic: false },
+        | "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1" => Node::Any { atomic: false },
         _ => return None,
     })
 }
@@ -190,8 +185,9 @@ impl Builder {
                 },
                 retain_keys: strategy.split(',').any(|s| s == "retainKeys"),
                 replace: strategy.split(',').any(|s| s == "replace"),
-                by_value: default.as_ref().is_some_and(Value::is_object) || (required && is_container(of)),
+                by_value: false,
                 default,
+                shape: self.facts.shape(owner, name),
             }
         });
         let mut fields: Vec<Field> = fields.collect();

@@ -1,15 +1,18 @@
 //! What the type definitions lack: list types, map keys, patch strategies (`facts/merge-facts.tsv`) and defaults
-//! (`facts/defaults.tsv`). Source: Kubernetes v1.36, the `+listType`, `+patchStrategy`, `+default` … markers of its types.
+//! (`facts/defaults.tsv`), how Go holds and writes fields (`facts/shapes.tsv`). Source: Kubernetes v1.36, the `+listType`, `+patchStrategy`, `+default` … markers of its types.
 
 use std::collections::HashMap;
 
 use serde_json::Value;
 
+use crate::schema::Shape;
+
 const MERGE_FACTS: &str = include_str!("../facts/merge-facts.tsv");
 const DEFAULTS: &str = include_str!("../facts/defaults.tsv");
+const SHAPES: &str = include_str!("../facts/shapes.tsv");
 
 /// The tables as they are, for hashes of what is made from them.
-pub const TABLES: &[&str] = &[MERGE_FACTS, DEFAULTS];
+pub const TABLES: &[&str] = &[MERGE_FACTS, DEFAULTS, SHAPES];
 
 /// One row; empty means unsaid.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,6 +31,7 @@ type Key = (&'static str, &'static str);
 pub struct Facts {
     merge: HashMap<Key, Fact>,
     defaults: HashMap<Key, &'static str>,
+    shapes: HashMap<Key, Shape>,
 }
 
 impl Facts {
@@ -35,6 +39,7 @@ impl Facts {
         Self {
             merge: rows(MERGE_FACTS).filter_map(merge_row).collect(),
             defaults: rows(DEFAULTS).flat_map(default_row).collect(),
+            shapes: shapes(),
         }
     }
     /// Of a field of a type; `*` asks for the type itself. The type is named as in the tables, see [`short`].
@@ -45,10 +50,14 @@ impl Facts {
     pub fn default(&self, of: &str, field: &str) -> Option<Value> {
         serde_json::from_str(find(&self.defaults, (of, field))?).ok()
     }
+    /// How Go holds and writes a field.
+    pub fn shape(&self, of: &str, field: &str) -> Shape {
+        find(&self.shapes, (of, field)).unwrap_or_default()
+    }
     /// What every row is about, for tests that look for rows naming nothing.
     #[cfg(test)]
     pub fn subjects(&self) -> impl Iterator<Item = Key> {
-        self.merge.keys().chain(self.defaults.keys()).copied()
+        self.merge.keys().chain(self.defaults.keys()).chain(self.shapes.keys()).copied()
     }
 }
 
@@ -74,6 +83,27 @@ fn default_row(line: &'static str) -> impl Iterator<Item = (Key, &'static str)> 
     let mut next = || cells.next().unwrap_or_default();
     let (of, default, fields) = (next(), next(), next());
     fields.split(',').map(move |field| ((of, field), default))
+}
+
+/// Several rows may be about one field.
+fn shapes() -> HashMap<Key, Shape> {
+    let mut shapes: HashMap<Key, Shape> = HashMap::new();
+    for row in rows(SHAPES) {
+        let mut cells = row.split('\t');
+        let mut next = || cells.next().unwrap_or_default();
+        let (of, what, fields) = (next(), next(), next());
+        for field in fields.split(',') {
+            let shape = shapes.entry((of, field)).or_default();
+            match what.split_once(':') {
+                None if what == "written" => shape.written = true,
+                None => shape.omitted = true,
+                Some(("inline", way)) => shape.way = way,
+                Some(("is", name)) => shape.is = name,
+                Some((_, name)) => shape.of = name,
+            }
+        }
+    }
+    shapes
 }
 
 /// `io.k8s.api.core.v1.PodSpec` → `core.v1.PodSpec`, the table's way to name a type.

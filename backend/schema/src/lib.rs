@@ -18,7 +18,9 @@ mod expression;
 mod facts;
 mod raw;
 mod roots;
+mod written;
 
 pub use builtin::{Schemas, builtin};
 pub use expression::expression_type;
-pub use schema::{Field, Gvk, List, ListKind, Node, Ref, Schema, Slot, Struct};
+pub use schema::{Field, Gvk, List, ListKind, Node, Ref, Schema, Shape, Slot, Struct};
+pub use written::{complete, complete_structs};

@@ -102,10 +102,27 @@ pub struct Field {
     pub retain_keys: bool,
     /// `x-kubernetes-patch-strategy` is `replace`.
     pub replace: bool,
-    /// A struct, list or map that upstream's JSON always has, if only empty: nobody owns its mere presence.
+    /// A struct of a custom resource that is always there, if only empty: nobody owns its mere presence. Objects of
+    /// built-in types come with what they always have ([`crate::complete`]).
     pub by_value: bool,
     /// The value of an absent field; only used to complete the keys of list maps.
     pub default: Option<Value>,
+    pub shape: Shape,
+}
+
+/// How Go holds and writes a field of a built-in type; nothing is said of custom resources.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Shape {
+    /// Written even when there is nothing in it.
+    pub written: bool,
+    /// A zero is as good as nothing: it is not written.
+    pub omitted: bool,
+    /// The embedded types by way of which a struct has the field: `VolumeSource`.
+    pub way: &'static str,
+    /// The named type of a scalar, or of the values of a list or map: `v1.RestartPolicy`.
+    pub of: &'static str,
+    /// The named type of a list or map: `v1.ResourceList`.
+    pub is: &'static str,
 }
 
 /// An array.

@@ -136,6 +136,11 @@ impl Error {
             detail: format!("must have at most {max} items"),
         }
     }
+    /// The same error about a value that is shown in another form, or (`None`) not at all.
+    #[must_use]
+    pub fn showing(self, value: Option<String>) -> Self {
+        Self { value, ..self }
+    }
     /// The message of the cause: the error without its field.
     pub fn body(&self) -> String {
         let mut out = self.kind.title().to_owned();

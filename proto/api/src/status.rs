@@ -206,7 +206,7 @@ impl Status {
     }
     /// The request asked for a resourceVersion the server has not reached.
     pub fn too_large_resource_version(asked: u64, current: u64) -> Self {
-        Self::failure(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"))
+        Self::failure(504, "Timeout", format!("Timeout: Too large resource version: {asked}, current: {current}"))
             .cause("ResourceVersionTooLarge", "Too large resource version", "")
             .retry_after(1)
     }

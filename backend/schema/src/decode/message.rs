@@ -4,21 +4,30 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Format;
+use super::path::Path;
 use crate::schema::{Gvk, Node, Schema};
 
-/// What the Go type of a schema is called, `[]v1.Container`.
-pub fn go_type(schema: &Schema) -> String {
+/// What the Go type of what is at `path` is called, `[]v1.Container`; fields know the names of scalars' types.
+pub fn go_type_at(schema: &Schema, path: &Path) -> String {
+    match path.shape() {
+        (shape, true) if !shape.is.is_empty() => shape.is.into(),
+        (shape, _) => go_type(schema, shape.of),
+    }
+}
+
+fn go_type(schema: &Schema, scalar: &str) -> String {
     match &schema.node {
+        Node::Boolean | Node::Int32 | Node::Int64 | Node::String if !scalar.is_empty() => scalar.into(),
         Node::Boolean => "bool".into(),
-        Node::Int32 => "int32".into(),
+        Node::Int32 | Node::IntOrString => "int32".into(),
         Node::Int64 => "int64".into(),
         Node::Number => "float64".into(),
         Node::Bytes => "[]uint8".into(),
-        Node::Map(of) => format!("map[string]{}", go_type(of.get())),
-        Node::List(list) => format!("[]{}", go_type(list.of.get())),
+        Node::Map(of) => format!("map[string]{}", go_type(of.get(), scalar)),
+        Node::List(list) => format!("[]{}", go_type(list.of.get(), scalar)),
         Node::Any { .. } => "interface {}".into(),
         Node::Struct(_) | Node::OneOf(_) => go_name(schema),
-        Node::String | Node::IntOrString | Node::Quantity | Node::Time | Node::MicroTime => "string".into(),
+        Node::String | Node::Quantity | Node::Time | Node::MicroTime => "string".into(),
     }
 }
 
@@ -101,6 +110,13 @@ pub fn head(body: &[u8], format: Format) -> Value {
     json!({"apiVersion": head.api_version, "kind": head.kind})
 }
 
+fn not_registered(kind: &str, api_version: &str) -> String {
+    // The place in upstream's code is part of what clients see.
+    format!(
+        "no kind {kind:?} is registered for version {api_version:?} in scheme \"pkg/api/legacyscheme/scheme.go:30\""
+    )
+}
+
 /// The message for a body of another kind than the request's; none if it is of that kind or does not say.
 pub fn mismatch(schema: &Schema, body: &Value) -> Option<String> {
     let gvk = schema.gvk.as_ref()?;
@@ -109,16 +125,22 @@ pub fn mismatch(schema: &Schema, body: &Value) -> Option<String> {
     if !kind.is_empty() && kind != &*gvk.kind {
         let known = crate::builtin().gvk(group, version, kind).is_some();
         let why = if known {
-            format!("the kind in the data ({kind}) does not match the expected kind ({})", gvk.kind)
+            let package = gvk.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+            format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", gvk.kind)
         } else {
-            format!("no kind {kind:?} is registered for version {api_version:?}")
+            not_registered(kind, api_version)
         };
         return Some(cannot_handle(schema, body, &why));
     }
-    (!api_version.is_empty() && (group, version) != (&*gvk.group, &*gvk.version)).then(|| {
-        let expected = gvk.api_version();
-        format!("the API version in the data ({api_version}) does not match the expected API version ({expected})")
-    })
+    if api_version.is_empty() || (group, version) == (&*gvk.group, &*gvk.version) {
+        return None;
+    }
+    let kind = if kind.is_empty() { &gvk.kind } else { kind };
+    if crate::builtin().gvk(group, version, kind).is_none() {
+        return Some(cannot_handle(schema, body, &not_registered(kind, api_version)));
+    }
+    let expected = gvk.api_version();
+    Some(format!("the API version in the data ({api_version}) does not match the expected API version ({expected})"))
 }
 
 /// Fills in `apiVersion` and `kind` where they are missing; an error is the message for a body of another kind.
@@ -145,5 +167,6 @@ pub fn complete(schema: &Schema, object: &mut Value) -> Result<(), String> {
 /// How server-side apply names what it was given: `default/web; apps/v1, Kind=Deployment`.
 pub fn subject(config: &Value) -> String {
     let (namespace, name) = (text(&config["metadata"], "namespace"), text(&config["metadata"], "name"));
-    format!("{namespace}/{name}; {}, Kind={}", text(config, "apiVersion"), text(config, "kind"))
+    let (group, version) = split(text(config, "apiVersion"));
+    format!("{namespace}/{name}; {group}/{version}, Kind={}", text(config, "kind"))
 }

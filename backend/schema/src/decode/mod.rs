@@ -10,6 +10,7 @@
 mod message;
 mod path;
 mod scalars;
+mod syntax;
 mod visit;
 mod yaml;
 
@@ -203,10 +204,10 @@ fn from_json(schema: &Schema, body: &[u8], report: &mut Report) -> Result<Value,
     let value = seed.deserialize(&mut deserializer);
     let failure = |error: serde_json::Error| match report.take_fatal() {
         Some(text) => Failure::Type(text),
-        None => Failure::Syntax(error.to_string()),
+        None => Failure::Syntax(syntax::go_words(&error, body)),
     };
     let value = value.map_err(failure)?;
-    deserializer.end().map_err(|error| Failure::Syntax(error.to_string()))?;
+    deserializer.end().map_err(|error| Failure::Syntax(syntax::go_words(&error, body)))?;
     Ok(value)
 }
 

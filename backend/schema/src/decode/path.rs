@@ -1,5 +1,7 @@
 //! Where decoding is: a list of steps that lives on the stack, written out only when something is reported.
 
+use crate::schema::Shape;
+
 /// The way from the root of the object to a value.
 #[derive(Clone, Copy)]
 pub enum Path<'p> {
@@ -9,6 +11,7 @@ pub enum Path<'p> {
         up: &'p Path<'p>,
         name: &'p str,
         of: &'p str,
+        shape: Shape,
     },
     /// A key of a map.
     Key {
@@ -38,8 +41,8 @@ impl<'p> Path<'p> {
         steps.reverse();
         steps
     }
-    /// `spec.containers[0].image`, and one step more if `last` is not empty.
-    pub fn dotted(&self, last: &str) -> String {
+    /// `spec.containers[0].image`, and one step more if there is a `last`, though it be empty.
+    pub fn dotted(&self, last: Option<&str>) -> String {
         let mut out = String::new();
         for step in self.steps() {
             match step {
@@ -48,22 +51,38 @@ impl<'p> Path<'p> {
                 Self::Index { at, .. } => out.push_str(&format!("[{at}]")),
             }
         }
-        if !last.is_empty() {
+        if let Some(last) = last {
             push(&mut out, last);
         }
         out
     }
     /// `.spec.containers[0].image`, as server-side apply writes paths.
-    pub fn leading(&self, last: &str) -> String {
+    pub fn leading(&self, last: Option<&str>) -> String {
         format!(".{}", self.dotted(last))
+    }
+    /// How the field holds what is here, and whether this is the whole of it rather than one value of a list or map.
+    pub fn shape(&self) -> (Shape, bool) {
+        let mut whole = true;
+        let mut here = Some(self);
+        while let Some(step) = here {
+            match step {
+                Self::Field { shape, .. } => return (*shape, whole),
+                _ => whole = false,
+            }
+            here = step.up();
+        }
+        (Shape::default(), whole)
     }
     /// Go's name of a field in a type error, `PodSpec.spec.containers.image`; none outside of any struct.
     pub fn go_field(&self) -> Option<String> {
         let mut innermost = None;
         let mut names = Vec::new();
         for step in self.steps() {
-            if let Self::Field { name, of, .. } = step {
+            if let Self::Field { name, of, shape, .. } = step {
                 innermost = Some(*of);
+                if !shape.way.is_empty() {
+                    names.push(shape.way);
+                }
                 names.push(*name);
             }
         }

@@ -84,7 +84,8 @@ fn is_canonical_time(text: &str) -> bool {
         && within(17, 19, 0, 59)
 }
 
-/// Standard base64 with padding; line breaks are ignored, as Go does.
+/// Standard base64 with padding; line breaks are ignored, as Go does. The error is the place Go tells of: the digit
+/// that is none, or the beginning of a group that is not whole.
 pub fn is_base64(text: &str) -> Result<(), usize> {
     let mut digits = 0usize;
     let mut padding = 0usize;
@@ -96,7 +97,8 @@ pub fn is_base64(text: &str) -> Result<(), usize> {
             _ => return Err(at),
         }
     }
-    if (digits + padding).is_multiple_of(4) { Ok(()) } else { Err(text.len()) }
+    let rest = (digits + padding) % 4;
+    if rest == 0 { Ok(()) } else { Err(text.len() - rest) }
 }
 
 /// Base64 without the line breaks.

@@ -6,10 +6,11 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
-use super::message::go_type;
+use super::message::go_type_at;
 use super::path::Path;
 use super::scalars::{self, Precision};
 use crate::schema::{Node, Schema, Struct};
+use crate::written::is_zero;
 
 /// Most unknown or duplicate fields that are reported; upstream's limit.
 const MAX_REPORTED: usize = 100;
@@ -47,14 +48,14 @@ impl Report {
     }
     fn unknown(&mut self, path: &Path, name: &str) {
         if self.apply {
-            self.say(format!("{}: field not declared in schema", path.leading(name)));
+            self.say(format!("{}: field not declared in schema", path.leading(Some(name))));
         } else if self.wanted {
-            self.say(format!("unknown field {:?}", path.dotted(name)));
+            self.say(format!("unknown field {:?}", path.dotted(Some(name))));
         }
     }
     fn duplicate(&mut self, path: &Path, name: &str) {
         if self.wanted {
-            self.say(format!("duplicate field {:?}", path.dotted(name)));
+            self.say(format!("duplicate field {:?}", path.dotted(Some(name))));
         }
     }
     fn fatal<E: serde::de::Error>(&mut self, text: String) -> E {
@@ -91,14 +92,12 @@ impl<'p> Seed<'_, 'p> {
         if self.schema.rules.is_some() {
             return Ok(value);
         }
-        let expected = go_type(self.schema);
+        let expected = go_type_at(self.schema, self.path);
         let text = match (&self.schema.node, self.path.go_field()) {
             (Node::Quantity, _) => scalars::NO_QUANTITY.to_owned(),
-            (Node::IntOrString, _) => format!("json: cannot unmarshal {shown} into Go value of type int32"),
-            (Node::Time | Node::MicroTime, _) => format!("json: cannot unmarshal {shown} into Go value of type string"),
             (_, Some(field)) if self.report.apply => {
                 let _ = field;
-                format!("{}: expected {}, got {shown}", self.path.leading(""), apply_type(&self.schema.node))
+                format!("{}: expected {}, got {shown}", self.path.leading(None), apply_type(&self.schema.node))
             }
             (_, Some(field)) => {
                 format!("json: cannot unmarshal {shown} into Go struct field {field} of type {expected}")
@@ -159,7 +158,7 @@ fn zero(schema: &Schema) -> Value {
     }
     match &schema.node {
         Node::Struct(_) => Value::Object(Map::new()),
-        Node::String => Value::String(String::new()),
+        Node::String | Node::Bytes => Value::String(String::new()),
         Node::Boolean => Value::Bool(false),
         Node::Int32 | Node::Int64 | Node::Number | Node::IntOrString => Value::from(0),
         Node::Quantity => Value::String("0".into()),
@@ -281,7 +280,7 @@ impl Seed<'_, '_> {
                 self.report.duplicate(self.path, &field.name);
             }
             seen |= bit;
-            let path = Path::Field { up: self.path, name: &field.name, of };
+            let path = Path::Field { up: self.path, name: &field.name, of, shape: field.shape };
             let value =
                 input.next_value_seed(Seed { schema: field.schema.get(), path: &path, report: &mut *self.report })?;
             let dropped = match &value {
@@ -290,12 +289,13 @@ impl Seed<'_, '_> {
                 Value::Array(items) => {
                     items.is_empty()
                         && !custom
-                        && !field.required
+                        && !(field.required && self.report.apply)
                         && is_list(field.schema.get())
                         && !is_reset(&field.name)
                 }
                 Value::Object(items) => items.is_empty() && !custom && !field.required && is_map(field.schema.get()),
-                _ => false,
+                // What is applied is owned, zeros too. What is always written comes back when the object is complete.
+                _ => (field.shape.omitted || field.shape.written) && !self.report.apply && is_zero(&value),
             };
             if dropped {
                 out.remove(&*field.name);

@@ -107,7 +107,15 @@ pub fn update(schema: &Schema, live: Option<&Value>, new: &mut Value, manager: &
     if entries.is_empty() && live.is_some() {
         return;
     }
-    let mut change = compare(Typed::of(schema), Some(live.unwrap_or(&Value::Object(Map::new()))), Some(new));
+    let mut change = match live {
+        Some(live) => compare(Typed::of(schema), Some(live), Some(new)),
+        None => {
+            // What is there in any object is nobody's.
+            let mut nothing = Value::Object(Map::new());
+            crate::complete(schema, &mut nothing);
+            compare(Typed::of(schema), Some(&nothing), Some(new))
+        }
+    };
     not_owned(&mut change.changed, manager);
     not_owned(&mut change.removed, manager);
     entries.retain_mut(|entry| match entry.get_mut("fieldsV1").and_then(Value::as_object_mut) {

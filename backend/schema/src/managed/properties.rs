@@ -16,8 +16,7 @@ fn config() -> impl Strategy<Value = Value> {
     let containers = prop::collection::btree_map("[a-c]", container, 0..3);
     let labels = prop::collection::btree_map("[a-c]", "[x-z]", 0..3);
     let finalizers = prop::collection::btree_set("[a-c]/x", 0..3);
-    let fields =
-        (containers, labels, finalizers, prop::option::of(any::<bool>()), prop::collection::vec("[a-c]", 0..3));
+    let fields = (containers, labels, finalizers, prop::option::of(Just(true)), prop::collection::vec("[a-c]", 0..3));
     fields.prop_map(|(containers, labels, finalizers, host, tolerations)| {
         let containers: Vec<Value> = containers
             .into_iter()
@@ -27,6 +26,7 @@ fn config() -> impl Strategy<Value = Value> {
             })
             .collect();
         let tolerations: Vec<Value> = tolerations.into_iter().map(|key| json!({"key": key})).collect();
+        // A zero that is not written is owned though it is not there; hence no `false` here.
         // An empty list of containers is nobody's, so applying it is not what these properties are about.
         let containers = if containers.is_empty() { Value::Null } else { containers.into() };
         json!({"metadata": {"name": "p", "labels": labels, "finalizers": finalizers},

@@ -365,6 +365,7 @@ fn fields_v1_is_upstreams() {
               },
               "f:spec": {
                 "f:containers": {
+                  ".": {},
                   "k:{\"name\":\"c\"}": {
                     ".": {},
                     "f:image": {},
@@ -382,7 +383,8 @@ fn fields_v1_is_upstreams() {
                         ".": {},
                         "f:containerPort": {}
                       }
-                    }
+                    },
+                    "f:resources": {}
                   }
                 },
                 "f:nodeSelector": {},

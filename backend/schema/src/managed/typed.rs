@@ -215,6 +215,12 @@ pub fn compare(typed: Typed, old: Option<&Value>, new: Option<&Value>) -> Compar
     // What is held by value is there even if nobody wrote it.
     let nothing = if typed.by_value { old.or(new).and_then(empty_of) } else { None };
     let (old, new) = (old.or(nothing), new.or(nothing));
+    // A list or map that is null is not there.
+    let (old, new) = match (old, new) {
+        (Some(Value::Null), Some(new)) if !matches!(typed.shape(new), Shape::Leaf) => (None, Some(new)),
+        (Some(old), Some(Value::Null)) if !matches!(typed.shape(old), Shape::Leaf) => (Some(old), None),
+        both => both,
+    };
     let (shape, other) = match (old, new) {
         (None, None) => return Comparison::default(),
         (Some(old), Some(new)) if old == new => return Comparison::default(),

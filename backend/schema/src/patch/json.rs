@@ -1,5 +1,5 @@
 //! JSON patch, RFC 6902, with the liberties of the library that upstream uses: negative indices count from the end,
-//! and `test` takes an absent value for null.
+//! what is absent is null to `test` and `copy`, `replace` adds fields, and a value that is left out is null.
 
 use pilothouse_api::limits::{MAX_BODY_BYTES, MAX_JSON_DEPTH, MAX_JSON_PATCH_OPERATIONS};
 use pilothouse_api::status::Status;
@@ -16,13 +16,15 @@ const MAX_MOVED_BYTES: usize = 16 * MAX_BODY_BYTES;
 /// Errors: 400 for what is not a patch, 413 for too many operations or too much copying, 422 for a patch that does
 /// not fit the object (`test` included).
 pub fn json_patch(object: &mut Value, patch: &Value) -> Result<(), Status> {
-    let Value::Array(operations) = patch else {
-        return Err(Status::bad_request("error decoding patch: a JSON patch is an array of operations"));
+    let operations = match patch {
+        Value::Array(operations) => operations,
+        Value::Null => return Ok(()),
+        other => return Err(no_patch(other, "[]handlers.jsonPatchOp")),
     };
     if operations.len() > MAX_JSON_PATCH_OPERATIONS {
         let (max, got) = (MAX_JSON_PATCH_OPERATIONS, operations.len());
         let message = format!("The allowed maximum operations in a JSON patch is {max}, got {got}");
-        return Err(Status::too_large(format!("Request entity is too large: {message}")));
+        return Err(Status::too_large(format!("Request entity too large: {message}")));
     }
     let mut budget = Budget { copied: MAX_COPIED_BYTES, moved: MAX_MOVED_BYTES };
     for operation in operations {
@@ -39,7 +41,7 @@ struct Budget {
 impl Budget {
     fn take(left: &mut usize, value: &Value) -> Result<(), Status> {
         let Some(rest) = left.checked_sub(weight(value)) else {
-            return Err(Status::too_large("Request entity is too large: the JSON patch copies too much"));
+            return Err(Status::too_large("Request entity too large: the JSON patch copies too much"));
         };
         *left = rest;
         Ok(())
@@ -66,22 +68,16 @@ fn depth(value: &Value) -> usize {
 
 fn apply(object: &mut Value, operation: &Value, budget: &mut Budget) -> Result<(), Status> {
     let Value::Object(operation) = operation else {
-        return Err(Status::bad_request("error decoding patch: an operation of a JSON patch is an object"));
+        return Err(no_patch(operation, "handlers.jsonPatchOp"));
     };
     let op = text(operation, "op")?;
     let path = Pointer::parse(text(operation, "path")?)?;
     match op {
-        "add" => add(object, &path, value(operation, op)?.clone()),
-        "replace" => {
-            let slot = find_mut(object, &path.0).ok_or_else(|| missing(op, &path))?;
-            let value = value(operation, op)?;
-            check_depth(&path, value)?;
-            slot.clone_from(value);
-            Ok(())
-        }
+        "add" => add(object, &path, value(operation).clone()),
+        "replace" => replace(object, &path, value(operation).clone()),
         "remove" => remove(object, &path).map(|_| ()).ok_or_else(|| missing(op, &path)),
         "test" => {
-            let want = operation.get("value").unwrap_or(&Value::Null);
+            let want = value(operation);
             let same = match find(object, &path.0) {
                 Some(have) => equal(have, want),
                 None => want.is_null(),
@@ -90,7 +86,12 @@ fn apply(object: &mut Value, operation: &Value, budget: &mut Budget) -> Result<(
         }
         "copy" => {
             let from = Pointer::parse(text(operation, "from")?)?;
-            let value = find(object, &from.0).ok_or_else(|| missing(op, &from))?;
+            // What is not in an object is copied as null.
+            let value = match find(object, &from.0) {
+                Some(value) => value,
+                None if is_field(object, &from) => &Value::Null,
+                None => return Err(missing(op, &from)),
+            };
             Budget::take(&mut budget.copied, value)?;
             let value = value.clone();
             add(object, &path, value)
@@ -109,13 +110,30 @@ fn apply(object: &mut Value, operation: &Value, budget: &mut Budget) -> Result<(
 }
 
 fn text<'o>(operation: &'o Map<String, Value>, name: &str) -> Result<&'o str, Status> {
-    operation.get(name).and_then(Value::as_str).ok_or_else(|| {
-        Status::bad_request(format!("error decoding patch: an operation of a JSON patch has the text {name:?}"))
-    })
+    let text = operation.get(name).and_then(Value::as_str);
+    text.ok_or_else(|| does_not_fit(format!("an operation of a JSON patch has the text {name:?}")))
 }
 
-fn value<'o>(operation: &'o Map<String, Value>, op: &str) -> Result<&'o Value, Status> {
-    operation.get("value").ok_or_else(|| does_not_fit(format!("{op} operation has no value")))
+/// What is left out is null.
+fn value(operation: &Map<String, Value>) -> &Value {
+    operation.get("value").unwrap_or(&Value::Null)
+}
+
+fn no_patch(value: &Value, expected: &str) -> Status {
+    let shown = match value {
+        Value::Object(_) => "object",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        _ => "number",
+    };
+    let why = format!("error decoding patch: json: cannot unmarshal {shown} into Go value of type {expected}");
+    Status::bad_request(why)
+}
+
+/// Is it a place in an object, whether there is something or not?
+fn is_field(object: &Value, path: &Pointer) -> bool {
+    path.0.split_last().is_some_and(|(_, parents)| find(object, parents).is_some_and(Value::is_object))
 }
 
 fn missing(op: &str, path: &Pointer) -> Status {
@@ -130,8 +148,9 @@ impl Pointer {
         if text.is_empty() {
             return Ok(Self(Vec::new()));
         }
-        let Some(rest) = text.strip_prefix('/') else {
-            return Err(does_not_fit(format!("the path {text:?} does not begin with a slash")));
+        // What stands before the first slash is not looked at.
+        let Some((_, rest)) = text.split_once('/') else {
+            return Err(does_not_fit(format!("the path {text:?} has no slash")));
         };
         let steps: Vec<String> = rest.split('/').map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
         if steps.len() > MAX_JSON_DEPTH {
@@ -149,9 +168,6 @@ impl std::fmt::Display for Pointer {
 
 /// The place in an array of `len`; negative numbers count from the end.
 fn index(step: &str, len: usize) -> Option<usize> {
-    if step.len() > 1 && step.starts_with('0') {
-        return None;
-    }
     let number: i64 = step.parse().ok()?;
     let len = i64::try_from(len).ok()?;
     let at = if number < 0 { number + len } else { number };
@@ -208,6 +224,16 @@ fn add(object: &mut Value, path: &Pointer, value: Value) -> Result<(), Status> {
         }
         _ => Err(missing("add", path)),
     }
+}
+
+/// Puts a value in the place of another; in an object there need be none.
+fn replace(object: &mut Value, path: &Pointer, value: Value) -> Result<(), Status> {
+    check_depth(path, &value)?;
+    if is_field(object, path) {
+        return add(object, path, value);
+    }
+    *find_mut(object, &path.0).ok_or_else(|| missing("replace", path))? = value;
+    Ok(())
 }
 
 fn remove(object: &mut Value, path: &Pointer) -> Option<Value> {

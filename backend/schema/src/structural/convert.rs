@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::rules::Validations;
 use super::{Bound, Rules};
 use crate::builtin;
-use crate::schema::{Field, Gvk, List, ListKind, Node, Ref, Schema, Struct};
+use crate::schema::{Field, Gvk, List, ListKind, Node, Ref, Schema, Shape, Struct};
 
 /// Largest compiled pattern, in bytes: patterns come from users.
 const MAX_PATTERN_BYTES: usize = 1 << 20;
@@ -72,6 +72,7 @@ fn plain_field(name: &str, schema: Ref) -> Field {
         replace: false,
         by_value: false,
         default: None,
+        shape: Shape::default(),
     }
 }
 
