@@ -54,7 +54,7 @@ pub(crate) fn parse(source: &str) -> Result<Parsed, CompileError> {
             let lines: Vec<String> = errors
                 .errors
                 .iter()
-                .map(|error| located(source, error.pos.0, error.pos.1, &format!("Syntax error: {}", error.msg)))
+                .map(|error| located(source, error.pos.0, error.pos.1, &said(&error.msg)))
                 .collect();
             Err(CompileError(lines.join("\n")))
         }
@@ -246,4 +246,9 @@ fn transform(
     };
     let result = accumulator(helper);
     Ok(finish(helper, of, init, go_on, step, result))
+}
+
+/// The parser's words, which say only sometimes that they are about the syntax.
+fn said(message: &str) -> String {
+    if message.starts_with("Syntax error") { message.to_owned() } else { format!("Syntax error: {message}") }
 }
