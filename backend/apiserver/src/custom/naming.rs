@@ -86,7 +86,7 @@ pub fn status(definition: &Value, taken: &Taken, now: &str) -> Option<Value> {
     if let Some(approval) = approval(definition) {
         set(&mut status, approval, now);
     }
-    status.entry("storedVersions").or_insert_with(|| json!([]));
+    list(&mut status, "storedVersions");
     let status = Value::Object(status);
     (status != definition["status"]).then_some(status)
 }
@@ -119,10 +119,18 @@ fn keep_list(accepted: &mut Map<String, Value>, asked: &Value, field: &str) {
     }
 }
 
+/// The list under `key`, made if there is none: null is none.
+fn list<'a>(status: &'a mut Map<String, Value>, key: &str) -> Option<&'a mut Vec<Value>> {
+    let slot = status.entry(key).or_insert(Value::Null);
+    if slot.is_null() {
+        *slot = json!([]);
+    }
+    slot.as_array_mut()
+}
+
 /// Sets a condition; its time moves only with its status.
 pub fn set(status: &mut Map<String, Value>, mut condition: Value, now: &str) {
-    let conditions = status.entry("conditions").or_insert_with(|| json!([]));
-    let Some(conditions) = conditions.as_array_mut() else { return };
+    let Some(conditions) = list(status, "conditions") else { return };
     match conditions.iter_mut().find(|known| known["type"] == condition["type"]) {
         Some(known) => {
             let time =

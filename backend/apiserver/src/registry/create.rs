@@ -33,6 +33,8 @@ pub fn durability(kind: &Kind) -> Durability {
 /// Fields that a write through `subresource` cannot own.
 pub fn reset_fields(kind: &Kind, subresource: &str) -> &'static [&'static str] {
     match subresource {
+        // Nobody owns what a request for a certificate says: it never changes.
+        "" if kind.group == "certificates.k8s.io" => &["spec", "status"],
         "" if kind.subresource("status").is_some() => &["status"],
         "status" => &["spec", "metadata"],
         _ => &[],

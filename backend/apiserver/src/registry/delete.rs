@@ -43,13 +43,17 @@ impl Options {
     pub async fn read(call: &Call, body: Body) -> Result<Self, Status> {
         let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
         let sent = negotiate::decode_options(&call.parts.headers, &bytes)?;
+        if !matches!(sent["kind"].as_str(), None | Some("" | "DeleteOptions")) {
+            let version = sent["apiVersion"].as_str().unwrap_or_default();
+            return Err(Status::bad_request(format!("no kind {} is registered for version {version:?}", sent["kind"])));
+        }
         let text = |name: &str| match &sent[name] {
             Value::String(text) => Some(text.clone()),
             _ => call.query.get(name).filter(|text| !text.is_empty()).map(str::to_owned),
         };
         let grace_period_seconds = match &sent["gracePeriodSeconds"] {
             Value::Null => call.query.number("gracePeriodSeconds")?,
-            value => Some(value.as_i64().ok_or_else(|| Status::bad_request("gracePeriodSeconds must be an integer"))?),
+            value => Some(value.as_i64().ok_or_else(|| misfit(value, "gracePeriodSeconds", "int64"))?),
         };
         let orphan = sent["orphanDependents"]
             .as_bool()
@@ -70,7 +74,7 @@ impl Options {
             (None, None) => None,
         };
         let precondition = |name: &str| sent["preconditions"][name].as_str().map(str::to_owned);
-        let in_body = sent["dryRun"].as_array().is_some_and(|values| values.iter().any(|value| value == "All"));
+        let in_body = options::dry_run_of_body(call, &sent["dryRun"])?;
         Ok(Self {
             grace_period_seconds,
             propagation,
@@ -101,6 +105,19 @@ impl Options {
         }
         options
     }
+}
+
+/// An option of another type than it has.
+fn misfit(value: &Value, name: &str, expected: &str) -> Status {
+    let shown = match value {
+        Value::String(_) => "string".to_owned(),
+        Value::Bool(_) => "bool".to_owned(),
+        Value::Array(_) => "array".to_owned(),
+        Value::Object(_) => "object".to_owned(),
+        number => format!("number {number}"),
+    };
+    let text = format!("json: cannot unmarshal {shown} into Go struct field DeleteOptions.{name} of type {expected}");
+    Status::bad_request(text)
 }
 
 /// Whether nothing holds the object any more: no finalizer, no grace left, and for namespaces no content.
@@ -243,15 +260,18 @@ pub async fn purge(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>) -> R
 fn preconditions(kind: &Kind, stored: &Obj, options: &Options) -> Result<(), Status> {
     let name = &*stored.key.name;
     if let Some(uid) = options.uid.as_deref().filter(|uid| **uid != *stored.uid) {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", stored.uid);
-        return Err(Status::conflict(&kind.group, &kind.plural, name, &why));
+        let why = format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({}). The object might have been deleted and then recreated",
+            stored.uid
+        );
+        return Err(Status::conflict(&kind.group, &kind.kind, name, &why));
     }
     let revision = stored.revision.to_string();
     if let Some(version) = options.resource_version.as_deref().filter(|version| *version != revision) {
         let why = format!(
-            "Precondition failed: ResourceVersion in precondition: {version}, ResourceVersion in object meta: {revision}"
+            "the ResourceVersion in the precondition ({version}) does not match the ResourceVersion in record ({revision}). The object might have been modified"
         );
-        return Err(Status::conflict(&kind.group, &kind.plural, name, &why));
+        return Err(Status::conflict(&kind.group, &kind.kind, name, &why));
     }
     Ok(())
 }

@@ -46,10 +46,8 @@ pub struct Selection {
 
 impl Selection {
     pub fn new(call: &Call, kind: &Kind) -> Result<Self, Status> {
-        let labels = LabelSelector::parse(call.query.text("labelSelector"))
-            .map_err(|why| Status::bad_request(format!("unable to parse labelSelector: {why}")))?;
-        let mut fields = FieldSelector::parse(call.query.text("fieldSelector"))
-            .map_err(|why| Status::bad_request(format!("unable to parse fieldSelector: {why}")))?;
+        let labels = LabelSelector::parse(call.query.text("labelSelector")).map_err(Status::bad_request)?;
+        let mut fields = FieldSelector::parse(call.query.text("fieldSelector")).map_err(Status::bad_request)?;
         for requirement in fields.requirements() {
             let field = requirement.field.as_str();
             let known = field == "metadata.name"
@@ -105,7 +103,7 @@ struct Token {
 impl Token {
     fn parse(text: &str) -> Result<Self, Status> {
         let bad = |why: String| Status::bad_request(format!("invalid continue token: continue key is not valid{why}"));
-        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| bad(format!(": {error}")))?;
+        let bytes = URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).map_err(|error| bad(not_base64(&error)))?;
         let value: Value = serde_json::from_slice(&bytes).map_err(|error| bad(format!(": {error}")))?;
         match value["v"].as_str().unwrap_or_default() {
             "meta.k8s.io/v1" => {}
@@ -119,7 +117,7 @@ impl Token {
         if start.is_empty() {
             return Err(bad(": encoded start key empty (version meta.k8s.io/v1)".into()));
         }
-        let (namespace, name) = start.split_once('/').ok_or_else(|| bad(format!(": {start}")))?;
+        let (namespace, name) = start.split_once('/').unwrap_or(("", start));
         Ok(Self {
             // Below zero, as upstream, the list goes on without consistency.
             revision: u64::try_from(revision).ok(),
@@ -147,6 +145,16 @@ impl Token {
     fn is_over(&self) -> bool {
         self.revision.is_some() && Timestamp::now().as_second() - self.begun > TOKEN_SECONDS
     }
+}
+
+/// Why a token is no base64, in Go's words.
+fn not_base64(error: &base64::DecodeError) -> String {
+    let at = match error {
+        base64::DecodeError::InvalidByte(at, _) | base64::DecodeError::InvalidLastSymbol(at, _) => *at,
+        base64::DecodeError::InvalidLength(length) => length - length % 4,
+        base64::DecodeError::InvalidPadding => 0,
+    };
+    format!(": illegal base64 data at input byte {at}")
 }
 
 /// The objects of one answer.
@@ -208,6 +216,11 @@ async fn view(
         "" => limit.is_some() && !matches!(version, "" | "0"),
         rule => rule == "Exact",
     };
+    if !version.is_empty() {
+        // Of a list this is the client's fault, and said so.
+        let wrong = |status: Status| Status::bad_request(format!("invalid resource version: {}", status.message));
+        read::parse_version(version).map_err(wrong)?;
+    }
     if exact { at(server, kind, read::parse_version(version)?).await } else { newest(server, kind, version).await }
 }
 
@@ -229,7 +242,9 @@ async fn at(server: &Server, kind: &Kind, revision: u64) -> Result<View, Status>
 pub async fn find(server: &Server, call: &Call, kind: &Kind) -> Result<Found, Status> {
     check_options(call)?;
     let selection = Selection::new(call, kind)?;
-    let limit = call.query.number::<usize>("limit")?.filter(|limit| *limit > 0);
+    let limit =
+        call.query.number::<i64>("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+    call.query.number::<i64>("timeoutSeconds")?;
     let token = match call.query.text("continue") {
         "" => None,
         text => Some(Token::parse(text)?),

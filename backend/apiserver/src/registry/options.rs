@@ -46,6 +46,18 @@ pub fn dry_run(call: &Call) -> Result<bool, Status> {
     Ok(asked)
 }
 
+/// The same of a list in a body.
+///
+/// # Errors
+/// 422 for any other value, so that what was meant to change nothing does not.
+pub fn dry_run_of_body(call: &Call, sent: &serde_json::Value) -> Result<bool, Status> {
+    match sent {
+        serde_json::Value::Null => Ok(false),
+        serde_json::Value::Array(values) if values.iter().all(|value| value == "All") => Ok(!values.is_empty()),
+        other => Err(invalid(call, Error::not_supported(Path::new("dryRun"), other.clone(), &["All"]))),
+    }
+}
+
 /// What happens to unknown and duplicate fields.
 ///
 /// # Errors
@@ -53,7 +65,7 @@ pub fn dry_run(call: &Call) -> Result<bool, Status> {
 pub fn field_validation(call: &Call) -> Result<FieldValidation, Status> {
     let text = call.query.text("fieldValidation");
     FieldValidation::parse(text).ok_or_else(|| {
-        let supported = ["Ignore", "Warn", "Strict"];
+        let supported = ["", "Ignore", "Strict", "Warn"];
         invalid(call, Error::not_supported(Path::new("fieldValidation"), text, &supported))
     })
 }
@@ -67,8 +79,8 @@ pub fn manager(call: &Call) -> Result<String, Status> {
     if named.len() > MAX_MANAGER_BYTES {
         return Err(invalid(call, Error::too_long(Path::new("fieldManager"), MAX_MANAGER_BYTES)));
     }
-    if let Some(bad) = named.chars().find(|c| c.is_control()) {
-        let why = format!("invalid character U+{:04X}: should only contain printable characters", u32::from(bad));
+    if let Some((at, bad)) = named.chars().enumerate().find(|(_, c)| c.is_control()) {
+        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(bad));
         return Err(invalid(call, Error::invalid(Path::new("fieldManager"), named, why)));
     }
     if !named.is_empty() {

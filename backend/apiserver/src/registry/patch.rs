@@ -90,8 +90,20 @@ async fn apply(
                     metadata::map(&mut new).remove("resourceVersion");
                 }
             }
-            PatchType::Merge => merge_patch(&mut new, &parsed.object),
-            PatchType::Strategic => strategic_merge(&schema, &mut new, &parsed.object)?,
+            PatchType::Merge if parsed.object.is_null() => return Err(Status::bad_request("Invalid JSON Patch")),
+            PatchType::Merge => {
+                object_or_refused(&parsed.object, "error decoding patch: ")?;
+                merge_patch(&mut new, &parsed.object);
+            }
+            PatchType::Strategic if parsed.object.is_null() => {}
+            PatchType::Strategic => {
+                object_or_refused(&parsed.object, "")?;
+                strategic_merge(&schema, &mut new, &parsed.object)?;
+                // What is patched is of its type already.
+                for key in ["kind", "apiVersion"] {
+                    new[key] = old[key].clone();
+                }
+            }
             PatchType::Apply => {}
         }
         let checked = check_patched(&schema, new, found.clone(), validation)?;
@@ -104,8 +116,25 @@ async fn apply(
     Ok(written)
 }
 
+fn object_or_refused(patch: &Value, what: &str) -> Result<(), Status> {
+    let shown = match patch {
+        Value::Object(_) => return Ok(()),
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        _ => "number",
+    };
+    let why = format!("{what}json: cannot unmarshal {shown} into Go value of type map[string]interface {{}}");
+    Err(Status::bad_request(why))
+}
+
 fn same_identity(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
     let (was, is) = (metadata::text(old, "name"), metadata::text(new, "name"));
+    if is.is_empty() {
+        return Err(Status::bad_request(format!(
+            "the name of the object ({was} based on URL) was undeterminable: name must be provided"
+        )));
+    }
     if was != is {
         return Err(Status::bad_request(format!(
             "the name of the object ({is}) does not match the name on the URL ({was})"
@@ -141,6 +170,7 @@ async fn server_side(
     let mut config = decoded.object;
     metadata::place(kind, &mut config, &call.info.namespace)?;
     let name = call.info.name.clone();
+    let unnamed = metadata::text(&config, "name").is_empty();
     match metadata::text(&config, "name") {
         "" => {
             metadata::map(&mut config).insert("name".into(), json!(name));
@@ -181,6 +211,11 @@ async fn server_side(
                     &name,
                     "uid mismatch: the provided object specified uid, and no existing object was found",
                 ));
+            }
+            if unnamed {
+                return Err(Status::bad_request(format!(
+                    "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+                )));
             }
             create_applied(server, call, kind, &config, &manager, force).await
         }

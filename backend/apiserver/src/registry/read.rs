@@ -37,9 +37,9 @@ pub async fn wait_for_version(server: &Server, version: &str, subject: Subject<'
 
 pub fn parse_version(text: &str) -> Result<u64, Status> {
     text.parse().map_err(|_| {
-        Status::bad_request(format!(
-            "resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax"
-        ))
+        let why =
+            format!("resourceVersion: Invalid value: {text:?}: strconv.ParseUint: parsing {text:?}: invalid syntax");
+        Status::failure(500, "", why)
     })
 }
 

@@ -196,7 +196,16 @@ fn allocate_ip(
         }
     }
     object["spec"]["clusterIPs"] = json!([object["spec"]["clusterIP"]]);
-    object["spec"]["ipFamilies"] = json!(["IPv4"]);
+    // Of the families that are asked for there is one; what is no family is left for validation to refuse.
+    let asked = object["spec"]["ipFamilies"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if asked == ["IPv6"] {
+        let field = Path::new("spec").child("ipFamilies").index(0);
+        return Err(invalid(kind, object, Error::invalid(field, "IPv6", "not configured on this cluster")));
+    }
+    let known = asked.iter().all(|family| family == "IPv4" || family == "IPv6");
+    if known && (asked.len() < 2 || asked[0] != asked[1]) {
+        object["spec"]["ipFamilies"] = json!(["IPv4"]);
+    }
     if !object["spec"]["ipFamilyPolicy"].is_string() {
         object["spec"]["ipFamilyPolicy"] = json!("SingleStack");
     }

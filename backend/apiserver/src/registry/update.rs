@@ -52,7 +52,9 @@ pub async fn update(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
     let name = call.info.name.clone();
     match metadata::text(&sent, "name") {
         "" => {
-            metadata::map(&mut sent).insert("name".into(), json!(name));
+            return Err(Status::bad_request(format!(
+                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+            )));
         }
         own if own != name => {
             return Err(Status::bad_request(format!(
@@ -112,6 +114,10 @@ pub async fn replace(
         let new = compute(&old)?;
         let version = metadata::text(&new, "resourceVersion").to_owned();
         let conditional = !version.is_empty() && version != "0";
+        if conditional && version.parse::<u64>().is_err() {
+            let why = format!("strconv.ParseUint: parsing {version:?}: invalid syntax");
+            return Err(Status::failure(500, "", why));
+        }
         if conditional && version != stored.revision.to_string() {
             return Err(Status::modified(&kind.group, &kind.plural, name));
         }
@@ -128,8 +134,9 @@ pub async fn replace(
             );
             return Err(Status::invalid(&kind.group, &kind.kind, name, &vec![error]));
         }
+        // A patch says with it what the object shall be, and is refused for that; an update, which one it means.
         let uid = metadata::text(&new, "uid");
-        if !uid.is_empty() && uid != metadata::text(&old, "uid") {
+        if call.info.verb != "patch" && !uid.is_empty() && uid != metadata::text(&old, "uid") {
             let why = format!(
                 "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
                 metadata::text(&old, "uid")

@@ -263,10 +263,10 @@ fn check_options(call: &Call) -> Result<(), Status> {
         if rule != "NotOlderThan" {
             errors.push(FieldError::not_supported(field(), rule, &["NotOlderThan"]));
         }
-        if !call.query.text("continue").is_empty() {
-            let why = "resourceVersionMatch is forbidden when continue is provided";
-            errors.push(FieldError::forbidden(field(), why));
-        }
+    }
+    if !call.query.text("continue").is_empty() {
+        let why = "resourceVersionMatch is forbidden when continue is provided";
+        errors.push(FieldError::forbidden(field(), why));
     }
     if errors.is_empty() { Ok(()) } else { Err(options::invalid_all(call, errors)) }
 }
@@ -295,7 +295,7 @@ pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answe
     if selection.name.is_none() && !call.info.name.is_empty() {
         selection.name = Some(call.info.name.clone());
     }
-    let timeout = match call.query.number::<u64>("timeoutSeconds")? {
+    let timeout = match call.query.number::<i64>("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok()) {
         Some(seconds) if seconds > 0 => seconds,
         _ => SHORTEST + rand::random::<u64>() % SHORTEST,
     };
