@@ -54,6 +54,55 @@ pub(crate) fn one_of_if_set(parent: &Value, path: &Path, key: &str, allowed: &[&
     }
 }
 
+/// The text under `key`, if the key is there, is one of `allowed`: where upstream holds a pointer, empty is not absent.
+pub(crate) fn one_of_if_there(parent: &Value, path: &Path, key: &str, allowed: &[&str], errors: &mut ErrorList) {
+    if let Some(text) = parent.at(key).as_str().filter(|text| !allowed.contains(text)) {
+        errors.push(Error::not_supported(path.child(key), text, allowed));
+    }
+}
+
+/// The text under `key` is one of `allowed`; absent reads as "", which is not.
+pub(crate) fn one_of_always(parent: &Value, path: &Path, key: &str, allowed: &[&str], errors: &mut ErrorList) {
+    let text = parent.text(key);
+    if !allowed.contains(&text) {
+        errors.push(Error::not_supported(path.child(key), text, allowed));
+    }
+}
+
+/// The text under `key`, if the key is there, obeys `rule`.
+pub(crate) fn name_if_there(
+    parent: &Value,
+    path: &Path,
+    key: &str,
+    rule: fn(&str) -> Vec<String>,
+    errors: &mut ErrorList,
+) {
+    if let Some(text) = parent.at(key).as_str() {
+        push_all(rule(text), text, &path.child(key), errors);
+    }
+}
+
+/// The text under `key` is there and obeys `rule`.
+pub(crate) fn required_name(
+    parent: &Value,
+    path: &Path,
+    key: &str,
+    rule: fn(&str) -> Vec<String>,
+    errors: &mut ErrorList,
+) {
+    if required(parent, path, key, errors) {
+        push_all(rule(parent.text(key)), parent.text(key), &path.child(key), errors);
+    }
+}
+
+/// A quantity, if there is one, is not negative.
+pub(crate) fn non_negative_quantity(parent: &Value, path: &Path, key: &str, errors: &mut ErrorList) {
+    let value = parent.at(key);
+    if Quantity::parse(&crate::value::bare(value)).is_ok_and(|quantity| quantity.is_negative()) {
+        errors.push(Error::invalid(path.child(key), value.clone(), NEGATIVE));
+    }
+}
+
 pub(crate) fn required(parent: &Value, path: &Path, key: &str, errors: &mut ErrorList) -> bool {
     let value = parent.at(key);
     let missing = value.is_null() || value.as_str() == Some("");
@@ -132,7 +181,8 @@ pub(crate) fn is_zero_int_or_percent(value: &Value) -> bool {
     match value {
         Value::Null => true,
         Value::Number(number) => number.as_i64() == Some(0),
-        Value::String(_) => percent(value) == Some(0),
+        // What is neither counts as zero, as upstream reads it.
+        Value::String(text) => percent(value).unwrap_or_else(|| text.parse().unwrap_or_default()) == 0,
         _ => false,
     }
 }

@@ -74,7 +74,7 @@ impl Wanted {
         match self {
             Self::Bool => "bool",
             Self::Text => "string",
-            Self::TextOrNull => "one of string, null_type",
+            Self::TextOrNull => "one of [string null_type]",
             Self::Anything => "dyn",
             Self::Configuration => "Object",
             Self::Patch => "list(JSONPatch)",
@@ -88,7 +88,11 @@ impl Wanted {
 /// `compilation failed: …`, `must evaluate to …`.
 pub fn expression(source: &str, names: &Names, wanted: Wanted) -> Result<Program, String> {
     let program = compile(source, &names.env()).map_err(|error| format!("compilation failed: {error}"))?;
-    if wanted.takes(program.result()) { Ok(program) } else { Err(format!("must evaluate to {}", wanted.name())) }
+    if wanted.takes(program.result()) {
+        Ok(program)
+    } else {
+        Err(format!("must evaluate to {} but got {}", wanted.name(), program.result()))
+    }
 }
 
 fn object_type<'a>(name: &str, fields: impl IntoIterator<Item = (&'a str, Type)>) -> Type {
@@ -150,7 +154,7 @@ mod tests {
             ("... [}", "compilation failed: ERROR: <input>:1:"),
             ("params.a == 1", "compilation failed: ERROR: <input>:1:1: undeclared reference to 'params'"),
             ("request.nonsense == 1", "compilation failed: ERROR: <input>:1:8: undefined field 'nonsense'"),
-            ("'text'", "must evaluate to bool"),
+            ("'text'", "must evaluate to bool but got string"),
         ] {
             let said = check(bad, &webhook, Wanted::Bool);
             assert!(said.starts_with(why), "{bad}: {said}");
@@ -166,6 +170,6 @@ mod tests {
         assert!(check("authorizer.path('/x').check('get').allowed()", &policy, Wanted::Bool).contains("undeclared"));
         assert_eq!(check("Object{spec: Object.spec{replicas: 3}}", &policy, Wanted::Configuration), "");
         assert_eq!(check("[JSONPatch{op: 'remove', path: '/spec'}]", &policy, Wanted::Patch), "");
-        assert_eq!(check("'x'", &policy, Wanted::Patch), "must evaluate to list(JSONPatch)");
+        assert_eq!(check("'x'", &policy, Wanted::Patch), "must evaluate to list(JSONPatch) but got string");
     }
 }

@@ -103,9 +103,23 @@ impl Kind {
     /// Fills in what upstream fills in.
     pub fn default(&self, object: &mut Value) {
         match &self.behaviour {
-            Behaviour::Builtin(strategy) => (strategy.default)(object),
+            Behaviour::Builtin(strategy) => {
+                let form = self.written_form();
+                if let Some(schema) = form {
+                    pilothouse_schema::complete_structs(schema, object);
+                }
+                (strategy.default)(object);
+                if let Some(schema) = form {
+                    pilothouse_schema::complete(schema, object);
+                }
+            }
             Behaviour::Custom(custom) => custom.default(object),
         }
+    }
+
+    /// The form in which objects of a built-in kind are written.
+    fn written_form(&self) -> Option<&'static Arc<pilothouse_schema::Schema>> {
+        pilothouse_schema::builtin().gvk(&self.group, &self.version, &self.kind)
     }
 
     /// Brings a new object into its first state: no status from outside, generation 1. Names, UID and time must be
@@ -117,7 +131,11 @@ impl Kind {
             match &self.behaviour {
                 Behaviour::Builtin(strategy) if strategy.keeps_status_on_create => {}
                 Behaviour::Builtin(_) => {
-                    map.insert("status".into(), Value::Object(serde_json::Map::new()));
+                    let mut status = Value::Object(serde_json::Map::new());
+                    if let Some(field) = self.written_form().and_then(|schema| schema.field("status")) {
+                        pilothouse_schema::complete(field.schema.get(), &mut status);
+                    }
+                    map.insert("status".into(), status);
                 }
                 Behaviour::Custom(_) => {
                     map.remove("status");
@@ -130,7 +148,7 @@ impl Kind {
                 metadata.remove(system);
             }
         }
-        if strategy.generation != Generation::None {
+        if !matches!(strategy.generation, Generation::None | Generation::SpecFromZero) {
             crate::value::object(object, "metadata").insert("generation".into(), 1.into());
         }
         (strategy.prepare_create)(object);
@@ -175,6 +193,7 @@ impl Kind {
         let mut errors = meta::validate_meta(object, self.namespaced, strategy.name);
         match &self.behaviour {
             Behaviour::Builtin(strategy) => {
+                self.finalizers(object, &mut errors);
                 (strategy.validate)(&stored(strategy, object), &mut errors);
                 (strategy.validate_as_sent)(object, &mut errors);
             }
@@ -186,6 +205,7 @@ impl Kind {
     /// What is wrong with an update through `subresource` ("" for the object itself), metadata included.
     pub fn validate_update(&self, new: &Value, old: &Value, subresource: &str) -> ErrorList {
         let mut errors = meta::validate_meta_update(new, old);
+        self.finalizers(new, &mut errors);
         match (&self.behaviour, subresource) {
             (Behaviour::Builtin(strategy), "") => {
                 (strategy.validate_update)(&stored(strategy, new), &stored(strategy, old), &mut errors);
@@ -198,6 +218,13 @@ impl Kind {
             (Behaviour::Custom(custom), _) => custom.validate_update(new, old, &mut errors),
         }
         errors
+    }
+
+    /// What extends the API itself is not asked where its finalizers come from, nor are custom resources.
+    fn finalizers(&self, object: &Value, errors: &mut ErrorList) {
+        if !self.is_custom() && !matches!(&*self.group, "apiextensions.k8s.io" | "apiregistration.k8s.io") {
+            meta::validate_finalizer_domains(object, errors);
+        }
     }
 
     /// The warning that every request about this kind carries.
@@ -376,7 +403,7 @@ impl Generation {
     fn counts(self, new: &Value, old: &Value) -> bool {
         match self {
             Self::None | Self::Once => false,
-            Self::Spec => !semantic_eq(new.at("spec"), old.at("spec")),
+            Self::Spec | Self::SpecFromZero => !semantic_eq(new.at("spec"), old.at("spec")),
             Self::SpecAndAnnotations => {
                 let annotations = "metadata.annotations";
                 Self::Spec.counts(new, old) || !semantic_eq(new.at(annotations), old.at(annotations))

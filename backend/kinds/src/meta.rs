@@ -171,6 +171,21 @@ fn validate_finalizers(metadata: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
+/// Finalizers of built-in kinds are qualified by a domain, or known.
+pub(crate) fn validate_finalizer_domains(object: &Value, errors: &mut ErrorList) {
+    let path = Path::new("metadata").child("finalizers");
+    for (index, finalizer) in object.texts("metadata.finalizers").enumerate() {
+        finalizer_domain(finalizer, path.index(index), errors);
+    }
+}
+
+pub(crate) fn finalizer_domain(finalizer: &str, path: Path, errors: &mut ErrorList) {
+    if !finalizer.contains('/') && !matches!(finalizer, "kubernetes" | ORPHAN | FOREGROUND) {
+        let detail = "name is neither a standard finalizer name nor is it fully qualified";
+        errors.push(Error::invalid(path, finalizer, detail));
+    }
+}
+
 /// What only the system writes comes from the stored object; a UID may be given and is then checked.
 pub(crate) fn keep_system_fields(new: &mut Value, old: &Value) {
     let old = old.at("metadata");

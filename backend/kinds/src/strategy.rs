@@ -20,6 +20,8 @@ pub enum Generation {
     Once,
     /// With `spec`.
     Spec,
+    /// With `spec`, but it is not there before the first change.
+    SpecFromZero,
     /// With `spec` and annotations (a Deployment hands its annotations down).
     SpecAndAnnotations,
     /// With anything but metadata and status.

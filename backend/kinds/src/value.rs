@@ -51,7 +51,7 @@ impl Look for Value {
 pub(crate) trait MapExt {
     /// Takes `key` as it is in `old`, absence included.
     fn keep(&mut self, old: &Value, key: &str);
-    /// Sets `key` unless it holds something (null and "" are nothing).
+    /// Sets `key` unless it is there (null is not): decoding has dropped what is "" where that is nothing.
     fn or_set(&mut self, key: &str, value: impl Into<Value>);
 }
 
@@ -67,13 +67,9 @@ impl MapExt for Map<String, Value> {
         }
     }
     fn or_set(&mut self, key: &str, value: impl Into<Value>) {
-        match self.get_mut(key) {
-            Some(Value::Null) => {}
-            Some(Value::String(text)) if text.is_empty() => {}
-            Some(_) => return,
-            None => {}
+        if self.get(key).is_none_or(Value::is_null) {
+            self.insert(key.to_owned(), value.into());
         }
-        self.insert(key.to_owned(), value.into());
     }
 }
 

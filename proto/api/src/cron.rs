@@ -58,7 +58,7 @@ impl Schedule {
         };
         let fields: Vec<&str> = expanded.split_whitespace().collect();
         let [minute, hour, day, month, weekday] = fields[..] else {
-            return Err(format!("expected exactly 5 fields, found {}: {fields:?}", fields.len()));
+            return Err(format!("expected exactly 5 fields, found {}: [{}]", fields.len(), fields.join(" ")));
         };
         Ok(Self {
             minute: MINUTE.parse(minute)?,

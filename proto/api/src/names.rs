@@ -140,6 +140,11 @@ pub fn is_wildcard_dns1123_subdomain(value: &str) -> Vec<String> {
     errors
 }
 
+/// The length of names that are no DNS names is counted in bytes, and said so.
+fn max_bytes_error(max: usize) -> String {
+    format!("must be no more than {max} bytes")
+}
+
 /// `[prefix/]name`: label keys, annotation keys, finalizers, condition types, resource names.
 pub fn is_qualified_name(value: &str) -> Vec<String> {
     let mut errors = Vec::new();
@@ -165,7 +170,7 @@ pub fn is_qualified_name(value: &str) -> Vec<String> {
     if name.is_empty() {
         errors.push("name part must be non-empty".to_owned());
     } else if name.len() > LABEL_MAX {
-        errors.push(format!("name part {}", max_len_error(LABEL_MAX)));
+        errors.push(format!("name part {}", max_bytes_error(LABEL_MAX)));
     }
     if !key_part(name) {
         errors.push(format!("name part {}", regex_error(KEY_MSG, KEY_FMT, &["MyName", "my.name", "123-abc"])));
@@ -176,7 +181,7 @@ pub fn is_qualified_name(value: &str) -> Vec<String> {
 pub fn is_label_value(value: &str) -> Vec<String> {
     let mut errors = Vec::new();
     if value.len() > LABEL_MAX {
-        errors.push(max_len_error(LABEL_MAX));
+        errors.push(max_bytes_error(LABEL_MAX));
     }
     if !value.is_empty() && !key_part(value) {
         errors.push(regex_error(VALUE_MSG, &format!("({KEY_FMT})?"), &["MyValue", "my_value", "12345"]));

@@ -51,7 +51,7 @@ fn validate(service: &Value, errors: &mut ErrorList) {
     let (spec, path) = (service.at("spec"), Path::new("spec"));
     let (group, version, name) = (spec.text("group"), spec.text("version"), service.text("metadata.name"));
     let wanted = format!("{version}.{group}");
-    if name != wanted {
+    if !name.is_empty() && name != wanted {
         let detail = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
         errors.push(Error::invalid(Path::new("metadata").child("name"), name, detail));
     }

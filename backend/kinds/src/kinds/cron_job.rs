@@ -152,7 +152,8 @@ fn time_zone(spec: &Value, path: &Path, errors: &mut ErrorList) {
     if zone.eq_ignore_ascii_case("local") {
         let detail = "timeZone must be an explicit time zone as defined in https://www.iana.org/time-zones";
         errors.push(Error::invalid(path.clone(), zone, detail));
-    } else if jiff::tz::TimeZone::get(zone).is_err() {
+    } else if jiff::tz::TimeZone::get(zone).ok().and_then(|found| found.iana_name().map(|n| n != zone)).unwrap_or(true)
+    {
         errors.push(Error::invalid(path.clone(), zone, format!("unknown time zone {zone}")));
     }
 }

@@ -51,8 +51,10 @@ fn default(definition: &mut Value) {
 fn store_version(definition: &mut Value) {
     let storage = definition.list("spec.versions").iter().find(|v| v.flag("storage"));
     let Some(storage) = storage.map(|v| v.text("name").to_owned()) else { return };
-    let stored = object(definition, "status").entry("storedVersions").or_insert_with(|| json!([]));
-    if let Some(list) = stored.as_array_mut()
+    let status = object(definition, "status");
+    status.or_set("storedVersions", json!([]));
+    if let Some(stored) = status.get_mut("storedVersions")
+        && let Some(list) = stored.as_array_mut()
         && !list.iter().any(|version| *version == storage)
     {
         list.push(storage.into());
@@ -62,7 +64,7 @@ fn store_version(definition: &mut Value) {
 fn validate(definition: &Value, errors: &mut ErrorList) {
     let (spec, path) = (definition.at("spec"), Path::new("spec"));
     let name = definition.text("metadata.name");
-    if name != format!("{}.{}", spec.text("names.plural"), spec.text("group")) {
+    if !name.is_empty() && name != format!("{}.{}", spec.text("names.plural"), spec.text("group")) {
         let detail = "must be spec.names.plural+\".\"+spec.group";
         errors.push(Error::invalid(Path::new("metadata").child("name"), name, detail));
     }

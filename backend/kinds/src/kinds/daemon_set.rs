@@ -6,7 +6,9 @@ use serde_json::Value;
 
 use super::{pod, workload};
 use crate::{
-    checks::{at_most_hundred_percent, immutable, is_zero_int_or_percent, non_negative},
+    checks::{
+        at_most_hundred_percent, immutable, is_empty_selector, is_zero_int_or_percent, label_selector, non_negative,
+    },
     columns::{AGE, Column, NAME, age, containers, count, labels, name, selector},
     strategy::{Generation, Strategy},
     value::{Look, MapExt, child, object, semantic_eq},
@@ -88,7 +90,14 @@ fn prepare_update(new: &mut Value, old: &Value) {
 
 fn validate(object: &Value, errors: &mut ErrorList) {
     let (spec, path) = (object.at("spec"), Path::new("spec"));
-    workload::selector_and_template(spec, &path, "daemonset", errors);
+    let selector = spec.at("selector");
+    label_selector(selector, &path.child("selector"), errors);
+    workload::matches_template(spec, &path, errors);
+    if selector.is_object() && is_empty_selector(selector) {
+        let detail = "empty selector is invalid for daemonset";
+        errors.push(Error::invalid(path.child("selector"), selector.clone(), detail));
+    }
+    pod::template(spec.at("template"), &path.child("template"), errors);
     workload::runs_for_ever(spec, &path, "DaemonSet", errors);
     non_negative(spec, &path, "minReadySeconds", errors);
     let (strategy, at) = (spec.at("updateStrategy"), path.child("updateStrategy"));

@@ -72,8 +72,7 @@ fn default(object: &mut Value) {
 fn validate(object: &Value, errors: &mut ErrorList) {
     let (spec, path) = (object.at("spec"), Path::new("spec"));
     non_negative(spec, &path, "replicas", errors);
-    workload::selector_and_template(spec, &path, "deployment", errors);
-    workload::runs_for_ever(spec, &path, "ReplicaSet", errors);
+    workload::selector_and_template(spec, &path, errors);
     strategy(spec.at("strategy"), &path.child("strategy"), errors);
     for key in ["minReadySeconds", "revisionHistoryLimit", "progressDeadlineSeconds"] {
         non_negative(spec, &path, key, errors);

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{endpoints::shown, service::endpoint_ip};
 use crate::{
-    checks::{immutable, one_of, push_all},
+    checks::{immutable, name_if_there, one_of, one_of_if_there, push_all},
     columns::{AGE, Column, NAME, age, name},
     strategy::{Generation, Strategy},
     value::{Look, items, semantic_eq},
@@ -84,7 +84,7 @@ fn ports(slice: &Value, errors: &mut ErrorList) {
             errors.push(Error::duplicate(path.child("name"), name));
         }
         seen.push(name);
-        one_of(port, &path, "protocol", &["SCTP", "TCP", "UDP"], errors);
+        one_of_if_there(port, &path, "protocol", &["SCTP", "TCP", "UDP"], errors);
         if let Some(protocol) = port.at("appProtocol").as_str() {
             push_all(names::is_qualified_name(protocol), protocol, &path.child("appProtocol"), errors);
         }
@@ -107,19 +107,29 @@ fn endpoints(slice: &Value, errors: &mut ErrorList) {
         for (index, address) in endpoint.texts("addresses").enumerate() {
             self::address(slice.text("addressType"), address, &at, index, errors);
         }
-        let (node, host) = (endpoint.text("nodeName"), endpoint.text("hostname"));
-        if !node.is_empty() {
-            push_all(names::is_dns1123_subdomain(node), node, &path.child("nodeName"), errors);
+        name_if_there(endpoint, &path, "nodeName", names::is_dns1123_subdomain, errors);
+        name_if_there(endpoint, &path, "hostname", names::is_dns1123_label, errors);
+        for (key, rule) in
+            [("forZones", names::is_label_value as fn(&str) -> Vec<String>), ("forNodes", names::is_dns1123_subdomain)]
+        {
+            hints(endpoint.at("hints").list(key), &path.child("hints").child(key), rule, errors);
         }
-        if !host.is_empty() {
-            push_all(names::is_dns1123_label(host), host, &path.child("hostname"), errors);
+    }
+}
+
+/// Zones or nodes an endpoint is meant for, each once.
+fn hints(hints: &[Value], path: &Path, rule: fn(&str) -> Vec<String>, errors: &mut ErrorList) {
+    if hints.len() > MAX_HINTS {
+        return errors.push(Error::too_many(path.clone(), hints.len(), MAX_HINTS));
+    }
+    let mut seen = Vec::new();
+    for (index, hint) in hints.iter().enumerate() {
+        let (name, path) = (hint.text("name"), path.index(index).child("name"));
+        if seen.contains(&name) {
+            errors.push(Error::duplicate(path.clone(), name));
         }
-        for key in ["forZones", "forNodes"] {
-            let hints = endpoint.at("hints").list(key);
-            if hints.len() > MAX_HINTS {
-                errors.push(Error::too_many(path.child("hints").child(key), hints.len(), MAX_HINTS));
-            }
-        }
+        seen.push(name);
+        push_all(rule(name), name, &path, errors);
     }
 }
 

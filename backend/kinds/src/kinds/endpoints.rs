@@ -100,14 +100,12 @@ fn validate(endpoints: &Value, errors: &mut ErrorList) {
 }
 
 fn address(address: &Value, path: &Path, errors: &mut ErrorList) {
-    let (ip, host, node) = (address.text("ip"), address.text("hostname"), address.text("nodeName"));
+    let (ip, host) = (address.text("ip"), address.text("hostname"));
     push_all(names::is_ip(ip), ip, &path.child("ip"), errors);
     if !host.is_empty() {
         push_all(names::is_dns1123_label(host), host, &path.child("hostname"), errors);
     }
-    if !node.is_empty() {
-        push_all(names::is_dns1123_subdomain(node), node, &path.child("nodeName"), errors);
-    }
+    crate::checks::name_if_there(address, path, "nodeName", names::is_dns1123_subdomain, errors);
     endpoint_ip(ip, &path.child("ip"), errors);
 }
 

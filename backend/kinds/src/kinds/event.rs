@@ -11,15 +11,13 @@ use serde_json::Value;
 use crate::{
     checks::{immutable_fields, push_all},
     columns::{Column, since},
-    strategy::{Field, Strategy, Versions},
+    strategy::{Field, Strategy, Versions, path_segment_name},
     value::Look,
 };
 
 pub(crate) static STRATEGY: Strategy = Strategy {
-    name: |_, _| Vec::new(),
-    validate,
+    name: path_segment_name,
     validate_as_sent,
-    validate_update: |new, _, errors| validate(new, errors),
     validate_update_as_sent,
     columns: COLUMNS,
     row,
@@ -155,7 +153,8 @@ fn source(event: &Value) -> String {
 }
 
 /// What holds for events of both groups.
-fn validate(event: &Value, errors: &mut ErrorList) {
+/// `event` in the stored form, though it was sent as `as_sent`.
+fn validate(event: &Value, as_sent: &str, errors: &mut ErrorList) {
     let (namespace, about) = (event.text("metadata.namespace"), event.text("involvedObject.namespace"));
     let wrong_namespace = if event.has("eventTime") {
         about.is_empty() && !matches!(namespace, "default" | "kube-system")
@@ -169,11 +168,13 @@ fn validate(event: &Value, errors: &mut ErrorList) {
         errors.push(Error::invalid(path, about, "does not match event.namespace"));
     }
     if event.has("eventTime") {
+        // The name of the field in the form that was sent.
+        let path = Path::new(if as_sent == "v1" { "reportingComponent" } else { "reportingController" });
         let controller = event.text("reportingComponent");
         if controller.is_empty() {
-            errors.push(Error::required(Path::new("reportingComponent"), ""));
+            errors.push(Error::required(path.clone(), ""));
         }
-        push_all(names::is_qualified_name(controller), controller, &Path::new("reportingComponent"), errors);
+        push_all(names::is_qualified_name(controller), controller, &path, errors);
         for key in ["reportingInstance", "action", "reason"] {
             if event.text(key).is_empty() {
                 errors.push(Error::required(Path::new(key), ""));
@@ -191,11 +192,15 @@ fn validate(event: &Value, errors: &mut ErrorList) {
 
 /// The events group is stricter.
 fn validate_as_sent(event: &Value, errors: &mut ErrorList) {
-    if event.text("apiVersion") == "v1" {
+    let as_sent = event.text("apiVersion");
+    validate(&to_stored(event.clone()), as_sent, errors);
+    if as_sent == "v1" {
         return;
     }
     let name = event.text("metadata.name");
-    push_all(names::is_dns1123_subdomain(name), name, &Path::new("metadata").child("name"), errors);
+    if !name.is_empty() {
+        push_all(names::is_dns1123_subdomain(name), name, &Path::new("metadata").child("name"), errors);
+    }
     if !event.has("eventTime") {
         errors.push(Error::required(Path::new("eventTime"), ""));
     }
@@ -230,7 +235,9 @@ fn series(event: &Value, errors: &mut ErrorList) {
 
 /// In the events group only the series of an event moves.
 fn validate_update_as_sent(new: &Value, old: &Value, errors: &mut ErrorList) {
-    if new.text("apiVersion") == "v1" {
+    let as_sent = new.text("apiVersion");
+    validate(&to_stored(new.clone()), as_sent, errors);
+    if as_sent == "v1" {
         return;
     }
     if new.at("series") != old.at("series") {

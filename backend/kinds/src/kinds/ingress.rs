@@ -137,7 +137,9 @@ fn rule(rule: &Value, path: &Path, errors: &mut ErrorList) {
 fn http_path(entry: &Value, path: &Path, errors: &mut ErrorList) {
     let (text, at) = (entry.text("path"), path.child("path"));
     match entry.text("pathType") {
-        "" => errors.push(Error::required(path.child("pathType"), "pathType must be specified")),
+        "" if !entry.has("pathType") => {
+            return errors.push(Error::required(path.child("pathType"), "pathType must be specified"));
+        }
         "Exact" | "Prefix" => {
             if !text.starts_with('/') {
                 errors.push(Error::invalid(at.clone(), text, "must be an absolute path"));
@@ -168,6 +170,7 @@ fn backend(backend: &Value, path: &Path, errors: &mut ErrorList) {
         (false, false) => errors.push(Error::invalid(path.clone(), "", "resource or service backend is required")),
         (true, false) => {
             let (resource, path) = (backend.at("resource"), path.child("resource"));
+            crate::checks::name_if_there(resource, &path, "apiGroup", names::is_dns1123_subdomain, errors);
             for key in ["kind", "name"] {
                 if required(resource, &path, key, errors) {
                     let text = resource.text(key);

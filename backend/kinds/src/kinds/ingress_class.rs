@@ -8,7 +8,7 @@ use pilothouse_api::{
 use serde_json::Value;
 
 use crate::{
-    checks::{immutable, one_of, push_all, required},
+    checks::{immutable, name_if_there, one_of_if_there, push_all, required},
     columns::{AGE, Column, NAME, age},
     strategy::{Generation, Strategy},
     value::{Look, MapExt, dig},
@@ -59,12 +59,13 @@ fn validate(class: &Value, errors: &mut ErrorList) {
     if !parameters.is_object() {
         return;
     }
+    name_if_there(parameters, &path, "apiGroup", names::is_dns1123_subdomain, errors);
     for key in ["kind", "name"] {
         if required(parameters, &path, key, errors) {
             push_all(names::is_path_segment_name(parameters.text(key)), parameters.text(key), &path.child(key), errors);
         }
     }
-    one_of(parameters, &path, "scope", &["Cluster", "Namespace"], errors);
+    one_of_if_there(parameters, &path, "scope", &["Cluster", "Namespace"], errors);
     let namespace = parameters.at("namespace").as_str();
     match (parameters.text("scope"), namespace) {
         ("Namespace", None) => {

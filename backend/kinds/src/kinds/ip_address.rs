@@ -48,6 +48,10 @@ fn validate(object: &Value, errors: &mut ErrorList) {
     if !group.is_empty() {
         push_all(names::is_dns1123_subdomain(group), group, &path.child("group"), errors);
     }
+    let namespace = parent.text("namespace");
+    if !namespace.is_empty() {
+        push_all(names::is_path_segment_name(namespace), namespace, &path.child("namespace"), errors);
+    }
     for key in ["resource", "name"] {
         if required(parent, &path, key, errors) {
             push_all(names::is_path_segment_name(parent.text(key)), parent.text(key), &path.child(key), errors);

@@ -2,20 +2,27 @@
 
 use pilothouse_api::{
     field::{Error, ErrorList, Path},
+    names,
     quantity::Quantity,
 };
 use serde_json::Value;
 
+use super::pod::{self, container_resource_name, resource_name};
 use crate::{
-    checks::canonical_quantities,
+    checks::{canonical_quantities, push_all},
     strategy::Strategy,
-    value::{Look, bare, child, items},
+    value::{Look, MapExt, bare, child, items},
 };
 
 pub(crate) static STRATEGY: Strategy = Strategy {
     default,
     validate,
     validate_update: |new, _, errors| validate(new, errors),
+    prepare_create: |range| {
+        // The only kind that names itself.
+        let uid = range.at("metadata.uid").clone();
+        crate::value::object(range, "metadata").or_set("name", uid);
+    },
     create_on_update: true,
     ..Strategy::PLAIN
 };
@@ -50,19 +57,21 @@ fn validate(range: &Value, errors: &mut ErrorList) {
     let mut seen = Vec::new();
     for (index, item) in range.list("spec.limits").iter().enumerate() {
         let (kind, path) = (item.text("type"), path.index(index));
-        if !kind.contains('/') && !matches!(kind, "Pod" | "Container" | "PersistentVolumeClaim") {
-            let detail = "must be a standard limit type or fully qualified";
-            errors.push(Error::invalid(path.child("type"), kind, detail));
-        }
+        type_name(kind, &path.child("type"), errors);
         if seen.contains(&kind) {
             errors.push(Error::duplicate(path.child("type"), kind));
         }
         seen.push(kind);
-        if kind == "Pod" {
-            for key in ["default", "defaultRequest"] {
-                if item.entries(key).next().is_some() {
-                    errors.push(Error::forbidden(path.child(key), "may not be specified when `type` is 'Pod'"));
+        let rule = if matches!(kind, "Pod" | "Container") { container_resource_name } else { resource_name };
+        for list in LISTS {
+            if kind == "Pod" && list.starts_with("default") {
+                if item.entries(list).next().is_some() {
+                    errors.push(Error::forbidden(path.child(list), "may not be specified when `type` is 'Pod'"));
                 }
+                continue;
+            }
+            for (name, _) in item.entries(list) {
+                rule(name, &path.child(list).key(name), errors);
             }
         }
         if kind == "PersistentVolumeClaim" && !item.has("min.storage") && !item.has("max.storage") {
@@ -70,6 +79,15 @@ fn validate(range: &Value, errors: &mut ErrorList) {
             errors.push(Error::required(path.child("limits"), detail));
         }
         compare(item, &path, errors);
+    }
+}
+
+fn type_name(kind: &str, path: &Path, errors: &mut ErrorList) {
+    let wrong = names::is_qualified_name(kind);
+    if !wrong.is_empty() {
+        push_all(wrong, kind, path, errors);
+    } else if !kind.contains('/') && !matches!(kind, "Pod" | "Container" | "PersistentVolumeClaim") {
+        errors.push(Error::invalid(path.clone(), kind, "must be a standard limit type or fully qualified"));
     }
 }
 
@@ -83,25 +101,58 @@ fn compare(item: &Value, path: &Path, errors: &mut ErrorList) {
         let ignored = |list: &str| item.text("type") == "Pod" && list.starts_with("default");
         let parse = |list: &str| item.at(list).get(name).and_then(|v| Quantity::parse(&bare(v)).ok());
         let get = |list: &str| if ignored(list) { None } else { parse(list) };
-        let mut above = |low: Option<Quantity>, high: Option<Quantity>, at: &str, text: &str, high_text: &str| {
-            if let (Some(low), Some(high)) = (low, high)
-                && low > high
-            {
-                let value = if at == "default" || at == "min" { low } else { get(at).unwrap_or_default() };
-                let detail = format!("{text} value {low} is greater than {high_text} value {high}");
-                errors.push(Error::invalid(path.child(at).key(name), value.to_string(), detail));
-            }
+        let mut wrong = |at: &str, value: Quantity, detail: String| {
+            errors.push(Error::invalid(path.child(at).key(name), value.to_string(), detail));
         };
         let (min, max, limit, request) = (get("min"), get("max"), get("default"), get("defaultRequest"));
-        above(min, max, "min", "min", "max");
-        above(min, request, "defaultRequest", "min", "default request");
-        above(request, max, "defaultRequest", "default request", "max");
-        above(request, limit, "defaultRequest", "default request", "default limit");
-        above(min, limit, "default", "min", "default");
-        above(limit, max, "default", "default", "max");
-        if let Some(ratio) = get("maxLimitRequestRatio").filter(|ratio| ratio.milli() < 1000) {
-            let detail = format!("ratio {ratio} is less than 1");
-            errors.push(Error::invalid(path.child("maxLimitRequestRatio").key(name), ratio.to_string(), detail));
+        let ratio = get("maxLimitRequestRatio");
+        let above = |low: Option<Quantity>, high: Option<Quantity>| low.zip(high).filter(|(low, high)| low > high);
+        if let Some((min, max)) = above(min, max) {
+            wrong("min", min, format!("min value {min} is greater than max value {max}"));
+        }
+        if let Some((min, request)) = above(min, request) {
+            let detail = format!("min value {min} is greater than default request value {request}");
+            wrong("defaultRequest", request, detail);
+        }
+        if let Some((request, max)) = above(request, max) {
+            wrong(
+                "defaultRequest",
+                request,
+                format!("default request value {request} is greater than max value {max}"),
+            );
+        }
+        if let Some((request, limit)) = above(request, limit) {
+            let detail = format!("default request value {request} is greater than default limit value {limit}");
+            wrong("defaultRequest", request, detail);
+        }
+        if let Some((min, limit)) = above(min, limit) {
+            wrong("default", min, format!("min value {min} is greater than default value {limit}"));
+        }
+        if let Some((limit, max)) = above(limit, max) {
+            wrong("default", max, format!("default value {limit} is greater than max value {max}"));
+        }
+        if let Some(ratio) = ratio.filter(|ratio| ratio.milli() < 1000) {
+            wrong("maxLimitRequestRatio", ratio, format!("ratio {ratio} is less than 1"));
+        }
+        if let (Some(ratio), Some(min), Some(max)) = (ratio, min, max) {
+            let bound = float(max.milli()) / float(min.milli());
+            if float(ratio.milli()) / 1000.0 > bound {
+                let shown = if bound.is_infinite() { "-Inf".to_owned() } else { format!("{bound:.6}") };
+                wrong("maxLimitRequestRatio", ratio, format!("ratio {ratio} is greater than max/min = {shown}"));
+            }
+        }
+        if let (Some(limit), Some(request)) = (limit, request)
+            && limit != request
+            && !pod::is_overcommit_allowed(name)
+        {
+            let detail = format!("default value {limit} must equal to defaultRequest value {request} in {name}");
+            wrong("defaultRequest", request, detail);
         }
     }
+}
+
+/// Precise enough for a ratio that is shown.
+#[allow(clippy::cast_precision_loss)]
+fn float(number: i128) -> f64 {
+    number as f64
 }

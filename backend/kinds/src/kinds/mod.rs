@@ -4,12 +4,14 @@ use crate::strategy::Strategy;
 
 mod admission_policy;
 mod api_service;
+mod autoscaler_checks;
 mod autoscaling_v1;
 mod certificate_signing_request;
 mod component_status;
 mod config_map;
 mod controller_revision;
 mod cron_job;
+mod csi;
 mod custom_resource_definition;
 mod daemon_set;
 mod deployment;
@@ -105,9 +107,9 @@ const ALL: &[(&str, &str, &Strategy)] = &[
     ("resource.k8s.io", "resourceclaimtemplates", &dynamic_resource::CLAIM_TEMPLATE),
     ("resource.k8s.io", "resourceslices", &dynamic_resource::SLICE),
     ("scheduling.k8s.io", "priorityclasses", &priority_class::STRATEGY),
-    ("storage.k8s.io", "csidrivers", &storage::CSI_DRIVER),
-    ("storage.k8s.io", "csinodes", &storage::CSI_NODE),
-    ("storage.k8s.io", "csistoragecapacities", &storage::CSI_STORAGE_CAPACITY),
+    ("storage.k8s.io", "csidrivers", &csi::CSI_DRIVER),
+    ("storage.k8s.io", "csinodes", &csi::CSI_NODE),
+    ("storage.k8s.io", "csistoragecapacities", &csi::CSI_STORAGE_CAPACITY),
     ("storage.k8s.io", "storageclasses", &storage::STORAGE_CLASS),
     ("storage.k8s.io", "volumeattachments", &storage::VOLUME_ATTACHMENT),
     ("storage.k8s.io", "volumeattributesclasses", &storage::VOLUME_ATTRIBUTES_CLASS),

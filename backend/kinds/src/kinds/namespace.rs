@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::{
     checks::push_all,
     columns::{AGE, Column, NAME, age, name},
+    meta::finalizer_domain,
     strategy::{Field, Strategy, label_name},
     value::{Look, MapExt, child, object},
 };
@@ -73,10 +74,7 @@ fn finalizers(namespace: &Value, with_index: bool, errors: &mut ErrorList) {
     for (index, finalizer) in namespace.texts("spec.finalizers").enumerate() {
         let path = if with_index { path.index(index) } else { path.clone() };
         push_all(names::is_qualified_name(finalizer), finalizer, &path, errors);
-        if !finalizer.contains('/') && !matches!(finalizer, FINALIZER | "orphan" | "foregroundDeletion") {
-            let detail = "name is neither a standard finalizer name nor is it fully qualified";
-            errors.push(Error::invalid(path, finalizer, detail));
-        }
+        finalizer_domain(finalizer, path, errors);
     }
 }
 

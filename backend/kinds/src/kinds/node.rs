@@ -126,13 +126,17 @@ fn sync_pod_cidr(node: &mut Value) {
     let first = node.texts("spec.podCIDRs").next().map(str::to_owned);
     let one = node.text("spec.podCIDR").to_owned();
     match first {
-        Some(first) => {
+        Some(first) if one.is_empty() => {
             object(node, "spec").insert("podCIDR".into(), first.into());
+        }
+        // A client that knows only the one has the word.
+        Some(first) if first != one => {
+            object(node, "spec").insert("podCIDRs".into(), json!([one]));
         }
         None if !one.is_empty() => {
             object(node, "spec").insert("podCIDRs".into(), json!([one]));
         }
-        None => {}
+        _ => {}
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{persistent_volume_claim as claim, pod};
 use crate::{
-    checks::{canonical_quantities, immutable, one_of_if_set, push_all, quantity},
+    checks::{canonical_quantities, immutable, one_of_if_set, one_of_if_there, push_all, quantity, required_name},
     columns::{AGE, Column, NAME, age, name},
     strategy::Strategy,
     value::{Look, MapExt, bare, object, semantic_eq},
@@ -25,7 +25,12 @@ pub(crate) static STRATEGY: Strategy = Strategy {
         pod::default::volume_source(spec);
         canonical_quantities(spec.get_mut("capacity"));
     },
-    prepare_create: |volume| object(volume, "status").or_set("phase", "Pending"),
+    prepare_create: |volume| {
+        let now = volume.at("metadata.creationTimestamp").clone();
+        let status = object(volume, "status");
+        status.or_set("phase", "Pending");
+        status.insert("lastPhaseTransitionTime".into(), now);
+    },
     validate,
     validate_update,
     warn,
@@ -145,26 +150,38 @@ fn row(volume: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
+/// Sources that take mount options by annotation.
+const MOUNTED_WITH_OPTIONS: &[&str] = &[
+    "awsElasticBlockStore",
+    "azureDisk",
+    "azureFile",
+    "cephfs",
+    "cinder",
+    "gcePersistentDisk",
+    "glusterfs",
+    "iscsi",
+    "nfs",
+    "photonPersistentDisk",
+    "quobyte",
+    "rbd",
+    "vsphereVolume",
+];
+const MOUNT_OPTIONS: &str = "volume.beta.kubernetes.io/mount-options";
+const MAX_DRIVER_NAME: usize = 63;
+
 fn validate(volume: &Value, errors: &mut ErrorList) {
     let (spec, path) = (volume.at("spec"), Path::new("spec"));
-    claim::access_modes(spec, &path, errors);
-    let (capacity, at) = (spec.at("capacity"), path.child("capacity"));
-    if capacity.as_object().is_none_or(serde_json::Map::is_empty) {
-        errors.push(Error::required(at.clone(), ""));
-    } else if capacity.get("storage").is_none() || spec.entries("capacity").count() > 1 {
-        errors.push(Error::not_supported(at.clone(), capacity.clone(), &["storage"]));
-    }
-    for (name, value) in spec.entries("capacity") {
-        let at = at.key(name);
-        if quantity(value, &at, errors).is_some_and(|q| q.is_zero() || q.is_negative()) {
-            errors.push(Error::invalid(at, bare(value).as_ref(), "must be greater than zero"));
-        }
-    }
+    claim::access_modes(spec, &path, "", errors);
+    capacity(spec, &path.child("capacity"), errors);
     let policies = &["Delete", "Recycle", "Retain"];
     one_of_if_set(spec, &path, "persistentVolumeReclaimPolicy", policies, errors);
-    if spec.has("nodeAffinity.required") {
+    if spec.at("nodeAffinity").is_object() {
         let at = path.child("nodeAffinity").child("required");
-        pod::node_selector(spec.at("nodeAffinity.required"), &at, errors);
+        if spec.has("nodeAffinity.required") {
+            pod::node_selector(spec.at("nodeAffinity.required"), &at, errors);
+        } else {
+            errors.push(Error::required(at, "must specify required node constraints"));
+        }
     }
     source(spec, &path, errors);
     if spec.text("hostPath.path") == "/" && spec.text("persistentVolumeReclaimPolicy") == "Recycle" {
@@ -175,7 +192,77 @@ fn validate(volume: &Value, errors: &mut ErrorList) {
     if !class.is_empty() {
         push_all(names::is_dns1123_subdomain(class), class, &path.child("storageClassName"), errors);
     }
-    one_of_if_set(spec, &path, "volumeMode", &["Block", "Filesystem"], errors);
+    one_of_if_there(spec, &path, "volumeMode", &["Block", "Filesystem"], errors);
+    attributes_class(spec, &path, errors);
+    let annotated = !volume.at("metadata.annotations")[MOUNT_OPTIONS].is_null();
+    if annotated && !MOUNTED_WITH_OPTIONS.iter().any(|kind| spec.has(kind)) {
+        let at = Path::new("metadata").child("annotations").child(MOUNT_OPTIONS);
+        errors.push(Error::forbidden(at, "may not specify mount options for this volume type"));
+    }
+}
+
+/// The spec of a volume that an attachment carries instead of a volume's name: of a CSI driver, and little else.
+pub(super) fn inline_spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    const INLINE: &str = "may not be specified in the context of inline volumes";
+    for key in ["claimRef", "capacity"] {
+        if spec.at(key).as_object().is_some_and(|map| key == "claimRef" || !map.is_empty()) {
+            errors.push(Error::forbidden(path.child(key), INLINE));
+        }
+    }
+    if !spec.has("csi") {
+        errors.push(Error::required(path.child("csi"), "has to be specified in the context of inline volumes"));
+    }
+    claim::access_modes(spec, path, "", errors);
+    if !matches!(spec.text("persistentVolumeReclaimPolicy"), "" | "Retain") {
+        let detail = "may only be Retain in the context of inline volumes";
+        errors.push(Error::forbidden(path.child("persistentVolumeReclaimPolicy"), detail));
+    }
+    if spec.has("nodeAffinity") {
+        errors.push(Error::forbidden(path.child("nodeAffinity"), INLINE));
+    }
+    source(spec, path, errors);
+    if !spec.text("storageClassName").is_empty() {
+        errors.push(Error::forbidden(path.child("storageClassName"), INLINE));
+    }
+    if spec.at("volumeMode").as_str().is_some_and(|mode| mode != "Filesystem") {
+        let detail = "may not specify volumeMode other than Filesystem in the context of inline volumes";
+        errors.push(Error::forbidden(path.child("volumeMode"), detail));
+    }
+    attributes_class(spec, path, errors);
+}
+
+fn capacity(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    let capacity = spec.at("capacity");
+    if spec.entries("capacity").next().is_none() {
+        errors.push(Error::required(path.clone(), ""));
+    }
+    if !capacity.has("storage") || spec.entries("capacity").count() > 1 {
+        errors.push(Error::not_supported(path.clone(), capacity.clone(), &["storage"]));
+    }
+    for (name, value) in spec.entries("capacity") {
+        let at = path.key(name);
+        let Some(size) = quantity(value, &at, errors) else { continue };
+        if size.is_negative() {
+            let detail = "must be a valid resource quantity";
+            errors.push(Error::invalid(at.clone(), i64::try_from(size.value()).unwrap_or(i64::MIN), detail));
+        }
+        if size.is_zero() || size.is_negative() {
+            errors.push(Error::invalid(at, bare(value).as_ref(), "must be greater than zero"));
+        }
+    }
+}
+
+fn attributes_class(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    let Some(class) = spec.at("volumeAttributesClassName").as_str() else { return };
+    let at = path.child("volumeAttributesClassName");
+    if class.is_empty() {
+        errors.push(Error::required(at, "an empty string is disallowed"));
+    } else {
+        push_all(names::is_dns1123_subdomain(class), class, &at, errors);
+    }
+    if !spec.has("csi") {
+        errors.push(Error::required(path.child("csi"), "has to be specified when using volumeAttributesClassName"));
+    }
 }
 
 fn source(spec: &Value, path: &Path, errors: &mut ErrorList) {
@@ -189,24 +276,50 @@ fn source(spec: &Value, path: &Path, errors: &mut ErrorList) {
         let required: &[&str] = match **kind {
             "hostPath" | "local" => &["path"],
             "nfs" => &["server", "path"],
-            "csi" => &["driver", "volumeHandle"],
             "iscsi" => &["targetPortal", "iqn"],
             _ => &[],
         };
         for key in required {
             crate::checks::required(source, &path, key, errors);
         }
-        pod::volume_source_common(kind, source, &path, errors);
-        if **kind == "local" && !spec.has("nodeAffinity") {
-            let mut error =
-                Error::required(Path::new("metadata").child("annotations"), "Local volume requires node affinity");
-            error.field = Path::new("spec").child("nodeAffinity");
-            errors.push(error);
+        match **kind {
+            "csi" => csi_source(source, &path, errors),
+            "local" => pod::no_backsteps(source.text("path"), &path.child("path"), errors),
+            _ => pod::volume_source_common(kind, source, &path, errors),
+        }
+        if **kind == "local" && !spec.has("nodeAffinity.required") {
+            let at = Path::new("spec").child("nodeAffinity");
+            errors.push(Error::required(at, "Local volume requires node affinity"));
         }
     }
     if found.is_empty() {
         errors.push(Error::required(path.clone(), "must specify a volume type"));
     }
+}
+
+fn csi_source(source: &Value, path: &Path, errors: &mut ErrorList) {
+    csi_driver_name(source.text("driver"), &path.child("driver"), errors);
+    crate::checks::required(source, path, "volumeHandle", errors);
+    for key in
+        ["controllerPublishSecretRef", "controllerExpandSecretRef", "nodePublishSecretRef", "nodeExpandSecretRef"]
+    {
+        let (secret, path) = (source.at(key), path.child(key));
+        if secret.is_object() {
+            required_name(secret, &path, "name", names::is_dns1123_subdomain, errors);
+            required_name(secret, &path, "namespace", names::is_dns1123_label, errors);
+        }
+    }
+}
+
+/// The name of a CSI driver: a short subdomain, in any case.
+pub(super) fn csi_driver_name(name: &str, path: &Path, errors: &mut ErrorList) {
+    if name.is_empty() {
+        return errors.push(Error::required(path.clone(), ""));
+    }
+    if name.len() > MAX_DRIVER_NAME {
+        errors.push(Error::too_long(path.clone(), MAX_DRIVER_NAME));
+    }
+    push_all(names::is_dns1123_subdomain(&name.to_lowercase()), name, path, errors);
 }
 
 fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{persistent_volume::access_modes_text, pod};
 use crate::{
-    checks::{canonical_quantities, immutable, label_selector, one_of_if_set, push_all},
+    checks::{canonical_quantities, immutable, label_selector, one_of_if_there, push_all},
     columns::{AGE, Column, NAME, age, name},
     strategy::Strategy,
     value::{Look, MapExt, bare, dig, object, semantic_eq},
@@ -18,7 +18,12 @@ use crate::{
 
 pub(crate) static STRATEGY: Strategy = Strategy {
     default,
-    prepare_create: |claim| object(claim, "status").or_set("phase", "Pending"),
+    prepare_create: |claim| {
+        object(claim, "status").or_set("phase", "Pending");
+        let spec = object_value(claim);
+        drop_unknown_source(spec);
+        data_source(spec);
+    },
     prepare_update,
     validate: |claim, errors| validate_spec(claim.at("spec"), &Path::new("spec"), errors),
     validate_update,
@@ -95,7 +100,17 @@ pub(super) fn default_spec(spec: &mut Value) {
     if let Some(resources) = dig(spec, "resources") {
         pod::default::canonical_resources(resources);
     }
-    data_source(spec);
+}
+
+/// What cannot be named by the old name is not taken from it, silently.
+fn drop_unknown_source(spec: &mut Value) {
+    let known = match (spec.text("dataSource.apiGroup"), spec.text("dataSource.kind")) {
+        ("", kind) => kind == "PersistentVolumeClaim",
+        (group, kind) => group == "snapshot.storage.k8s.io" && kind == "VolumeSnapshot",
+    };
+    if !known && !spec.at("dataSourceRef").is_object() {
+        spec.as_object_mut().and_then(|spec| spec.remove("dataSource"));
+    }
 }
 
 /// The old and the new name of what a volume starts from say the same, for sources in the claim's own namespace.
@@ -116,10 +131,15 @@ fn prepare_update(new: &mut Value, old: &Value) {
     if !new.has("spec.dataSourceRef") && old.has("spec.dataSourceRef") {
         object(new, "spec").keep(old.at("spec"), "dataSourceRef");
     }
+    let spec = object_value(new);
+    if !old.has("spec.dataSource") && !old.has("spec.dataSourceRef") {
+        drop_unknown_source(spec);
+    }
+    data_source(spec);
 }
 
 pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
-    access_modes(spec, path, errors);
+    access_modes(spec, path, "at least 1 access mode is required", errors);
     label_selector(spec.at("selector"), &path.child("selector"), errors);
     let at = path.child("resources").key("storage");
     match spec.at("resources.requests").get("storage") {
@@ -138,7 +158,7 @@ pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
             push_all(names::is_dns1123_subdomain(class), class, &path.child(key), errors);
         }
     }
-    one_of_if_set(spec, path, "volumeMode", &["Block", "Filesystem"], errors);
+    one_of_if_there(spec, path, "volumeMode", &["Block", "Filesystem"], errors);
     for key in ["dataSource", "dataSourceRef"] {
         source(spec.at(key), &path.child(key), errors);
     }
@@ -155,10 +175,10 @@ pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
 }
 
 /// At least one mode, all known; the one that is for a single pod stands alone.
-pub(super) fn access_modes(spec: &Value, path: &Path, errors: &mut ErrorList) {
+pub(super) fn access_modes(spec: &Value, path: &Path, none: &str, errors: &mut ErrorList) {
     let (modes, path): (Vec<&str>, _) = (spec.texts("accessModes").collect(), path.child("accessModes"));
     if modes.is_empty() {
-        errors.push(Error::required(path.clone(), "at least 1 access mode is required"));
+        errors.push(Error::required(path.clone(), none));
     }
     for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
         errors.push(Error::not_supported(path.clone(), *mode, ACCESS_MODES));

@@ -6,13 +6,15 @@ use serde_json::Value;
 
 use super::workload;
 use crate::{
-    checks::{at_most_hundred_percent, label_selector, one_of_if_set},
+    checks::{at_most_hundred_percent, label_selector, one_of_if_there},
     columns::{AGE, Column, NAME, age, count, name},
-    strategy::{Generation, Strategy},
+    strategy::{Generation, Strategy, path_segment_name},
     value::{Look, bare},
 };
 
 pub(crate) static STRATEGY: Strategy = Strategy {
+    // Upstream looks at no more of the name than that it fits into a path.
+    name: path_segment_name,
     generation: Generation::Spec,
     validate,
     validate_update: |new, _, errors| validate(new, errors),
@@ -59,5 +61,5 @@ fn validate(budget: &Value, errors: &mut ErrorList) {
         }
     }
     label_selector(spec.at("selector"), &path.child("selector"), errors);
-    one_of_if_set(spec, &path, "unhealthyPodEvictionPolicy", &["AlwaysAllow", "IfHealthyBudget"], errors);
+    one_of_if_there(spec, &path, "unhealthyPodEvictionPolicy", &["AlwaysAllow", "IfHealthyBudget"], errors);
 }

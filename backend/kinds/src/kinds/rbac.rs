@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use pilothouse_api::{
     field::{Error, ErrorList, Path},
     names,
+    selector::LabelSelector,
 };
 use serde_json::Value;
 
@@ -111,6 +112,10 @@ fn cluster_role(role: &Value, errors: &mut ErrorList) {
     }
     for (index, selector) in selectors.iter().enumerate() {
         label_selector(selector, &path.index(index), errors);
+        if LabelSelector::from_json(selector).is_err() {
+            let error = Error::invalid(path.index(index), Value::Null, "invalid label selector.");
+            errors.push(error);
+        }
     }
 }
 

@@ -60,9 +60,7 @@ fn validate(object: &Value, errors: &mut ErrorList) {
     let (spec, path) = (object.at("spec"), Path::new("spec"));
     non_negative(spec, &path, "replicas", errors);
     non_negative(spec, &path, "minReadySeconds", errors);
-    // Upstream says deployment here too.
-    workload::selector_and_template(spec, &path, "deployment", errors);
-    workload::runs_for_ever(spec, &path, "ReplicaSet", errors);
+    workload::selector_and_template(spec, &path, errors);
 }
 
 fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {

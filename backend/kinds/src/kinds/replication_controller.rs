@@ -1,10 +1,7 @@
 //! ReplicationController. Source: <https://kubernetes.io/docs/concepts/workloads/controllers/replicationcontroller/>
 
 use jiff::Timestamp;
-use pilothouse_api::{
-    field::{Error, ErrorList, Path},
-    selector::LabelSelector,
-};
+use pilothouse_api::field::{Error, ErrorList, Path};
 use serde_json::Value;
 
 use super::{pod, replica_set, workload};
@@ -76,7 +73,7 @@ fn validate(controller: &Value, errors: &mut ErrorList) {
         return;
     }
     let labels = spec.at("template.metadata.labels");
-    if LabelSelector::from_map(spec.at("selector")).is_ok_and(|selector| !selector.matches_json(labels)) {
+    if spec.entries("selector").any(|(key, value)| labels.get(key) != Some(value)) {
         let path = path.child("template").child("metadata").child("labels");
         errors.push(Error::invalid(path, labels.clone(), workload::MISMATCH));
     }

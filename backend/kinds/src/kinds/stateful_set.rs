@@ -1,5 +1,7 @@
 //! StatefulSet. Source: <https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/>
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use pilothouse_api::{
     field::{Error, ErrorList, Path},
@@ -9,10 +11,9 @@ use serde_json::{Value, json};
 
 use super::{persistent_volume_claim, pod, workload};
 use crate::{
-    checks::{
-        at_most_hundred_percent, is_empty_selector, is_zero_int_or_percent, label_selector, non_negative, push_all,
-    },
+    checks::{at_most_hundred_percent, is_zero_int_or_percent, non_negative, push_all},
     columns::{AGE, Column, NAME, age, containers, name},
+    meta::{validate_annotations, validate_labels},
     strategy::{Generation, ScalePaths, Strategy, label_name},
     value::{Look, MapExt, child, members, semantic_eq},
 };
@@ -124,18 +125,17 @@ fn validate(object: &Value, errors: &mut ErrorList) {
     non_negative(spec, &path, "replicas", errors);
     non_negative(spec, &path, "minReadySeconds", errors);
     non_negative(spec, &path, "ordinals.start", errors);
-    let selector = spec.at("selector");
-    if selector.is_null() {
-        errors.push(Error::required(path.child("selector"), ""));
+    workload::required_selector(spec, &path, "statefulset", errors);
+    if workload::matches_template(spec, &path, errors) {
+        let at = path.child("template");
+        pod::template(&with_claims(spec), &at, errors);
+        // Upstream looks at these twice, at this place too.
+        let metadata = spec.at("template.metadata");
+        validate_labels(metadata.at("labels"), &at.child("labels"), errors);
+        validate_annotations(metadata.at("annotations"), &at.child("annotations"), errors);
     } else {
-        label_selector(selector, &path.child("selector"), errors);
-        if is_empty_selector(selector) {
-            let detail = "empty selector is invalid for statefulset";
-            errors.push(Error::invalid(path.child("selector"), selector.clone(), detail));
-        }
+        errors.push(Error::invalid(path.child("selector"), spec.at("selector").clone(), ""));
     }
-    workload::matches_template(spec, &path, errors);
-    pod::template(&with_claims(spec), &path.child("template"), errors);
     workload::runs_for_ever(spec, &path, "StatefulSet", errors);
 }
 
@@ -171,7 +171,9 @@ fn update_strategy(strategy: &Value, path: &Path, errors: &mut ErrorList) {
 /// The template as its pods will be: with a volume per claim template, without a host name of its own.
 fn with_claims(spec: &Value) -> Value {
     let mut template = spec.at("template").clone();
-    let claims: Vec<&str> = spec.list("volumeClaimTemplates").iter().map(|claim| claim.text("metadata.name")).collect();
+    let names = spec.list("volumeClaimTemplates").iter().map(|claim| claim.text("metadata.name"));
+    // One that comes twice is one volume.
+    let claims: BTreeSet<&str> = names.collect();
     let Some(pod) = template.get_mut("spec").and_then(Value::as_object_mut) else { return template };
     pod.remove("hostname");
     pod.remove("subdomain");
@@ -207,8 +209,9 @@ fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {
 fn validate_status_update(new: &Value, old: &Value, errors: &mut ErrorList) {
     let status = new.at("status");
     let parts = ["readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas"];
-    workload::counts(status, &["replicas", "observedGeneration", "collisionCount"], errors);
+    workload::counts(status, &["replicas"], errors);
     workload::counts(status, &parts, errors);
+    workload::counts(status, &["observedGeneration", "collisionCount"], errors);
     workload::not_more_than_replicas(status, &parts, errors);
     workload::not_decremented(new, old, "collisionCount", errors);
 }

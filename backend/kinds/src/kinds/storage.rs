@@ -1,21 +1,24 @@
-//! The storage group: StorageClass, VolumeAttributesClass, VolumeAttachment, CSIDriver, CSINode, CSIStorageCapacity.
+//! StorageClass, VolumeAttributesClass, VolumeAttachment.
 //! Source: <https://kubernetes.io/docs/concepts/storage/storage-classes/>
 
-use jiff::Timestamp;
 use pilothouse_api::{
     field::{Error, ErrorList, Path},
     names,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::persistent_volume::{self, csi_driver_name};
 use crate::{
-    checks::{canonical_quantity, immutable, immutable_fields, label_selector, one_of, push_all, required},
+    checks::{immutable, immutable_fields, one_of_always, push_all, required},
     columns::{AGE, Column, NAME, age, name},
-    strategy::{Generation, StatusMeta, Strategy},
-    value::{Look, MapExt, bare, object},
+    strategy::{StatusMeta, Strategy},
+    value::{Look, MapExt},
 };
 
 const DEFAULT_ANNOTATION: &str = "storageclass.kubernetes.io/is-default-class";
+/// Bytes of what an attacher tells of an attachment.
+const MAX_ATTACHMENT_METADATA: usize = 256 * 1024;
+const MAX_ERROR_MESSAGE: usize = 1024;
 const MAX_PARAMETERS: usize = 512;
 const MAX_PARAMETER_BYTES: usize = 256 * 1024;
 
@@ -26,14 +29,8 @@ pub(crate) static STORAGE_CLASS: Strategy = Strategy {
     },
     validate: storage_class,
     validate_update: |new, old, errors| {
-        storage_class(new, errors);
-        if new.at("parameters") != old.at("parameters") {
-            errors.push(Error::forbidden(Path::new("parameters"), "updates to parameters are forbidden."));
-        }
-        if new.at("provisioner") != old.at("provisioner") {
-            errors.push(Error::forbidden(Path::new("provisioner"), "updates to provisioner are forbidden."));
-        }
-        immutable_fields(new, old, &Path::root(), &["reclaimPolicy", "volumeBindingMode"], errors);
+        let frozen = ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"];
+        immutable_fields(new, old, &Path::root(), &frozen, errors);
     },
     columns: &[
         NAME,
@@ -62,23 +59,53 @@ pub(crate) static STORAGE_CLASS: Strategy = Strategy {
 };
 
 fn storage_class(class: &Value, errors: &mut ErrorList) {
-    let provisioner = class.text("provisioner");
-    if required(class, &Path::root(), "provisioner", errors) {
-        let lower = provisioner.to_lowercase();
-        push_all(names::is_qualified_name(&lower), provisioner, &Path::new("provisioner"), errors);
-    }
+    provisioner(class, "provisioner", errors);
     parameters(class, true, errors);
-    one_of(class, &Path::root(), "reclaimPolicy", &["Delete", "Retain"], errors);
-    one_of(class, &Path::root(), "volumeBindingMode", &["Immediate", "WaitForFirstConsumer"], errors);
-    for (index, term) in class.list("allowedTopologies").iter().enumerate() {
-        let path = Path::new("allowedTopologies").index(index).child("matchLabelExpressions");
+    if !class.text("reclaimPolicy").is_empty() {
+        one_of_always(class, &Path::root(), "reclaimPolicy", &["Delete", "Retain"], errors);
+    }
+    one_of_always(class, &Path::root(), "volumeBindingMode", &["Immediate", "WaitForFirstConsumer"], errors);
+    topologies(class.list("allowedTopologies"), &Path::new("allowedTopologies"), errors);
+}
+
+fn provisioner(class: &Value, key: &str, errors: &mut ErrorList) {
+    if required(class, &Path::root(), key, errors) {
+        let name = class.text(key).to_lowercase();
+        push_all(names::is_qualified_name(&name), &name, &Path::new(key), errors);
+    }
+}
+
+/// Keys are told once and values once in a term, and no term says the same as another.
+fn topologies(terms: &[Value], path: &Path, errors: &mut ErrorList) {
+    let mut seen: Vec<Vec<(&str, Vec<&str>)>> = Vec::new();
+    for (index, term) in terms.iter().enumerate() {
+        let path = path.index(index).child("matchLabelExpressions");
+        let mut said: Vec<(&str, Vec<&str>)> = Vec::new();
         for (index, requirement) in term.list("matchLabelExpressions").iter().enumerate() {
             let (key, path) = (requirement.text("key"), path.index(index));
-            push_all(names::is_qualified_name(key), key, &path.child("key"), errors);
+            let mut values = Vec::new();
             if requirement.list("values").is_empty() {
                 errors.push(Error::required(path.child("values"), ""));
             }
+            for (index, value) in requirement.texts("values").enumerate() {
+                if values.contains(&value) {
+                    errors.push(Error::duplicate(path.child("values").index(index), value));
+                }
+                values.push(value);
+            }
+            push_all(names::is_qualified_name(key), key, &path.child("key"), errors);
+            if said.iter().any(|(other, _)| *other == key) {
+                errors.push(Error::duplicate(path.child("key"), key));
+            }
+            values.sort_unstable();
+            values.dedup();
+            said.push((key, values));
         }
+        said.sort();
+        if said.is_empty() || seen.contains(&said) {
+            errors.push(Error::duplicate(path, ""));
+        }
+        seen.push(said);
     }
 }
 
@@ -86,12 +113,7 @@ fn parameters(class: &Value, allow_empty: bool, errors: &mut ErrorList) {
     let path = Path::new("parameters");
     let count = class.entries("parameters").count();
     if count > MAX_PARAMETERS {
-        let mut error = Error::too_long(path.clone(), MAX_PARAMETERS);
-        error.detail = "Provisioner Parameters exceeded max allowed".to_owned();
-        errors.push(error);
-    }
-    if count == 0 && !allow_empty {
-        errors.push(Error::required(path.clone(), "must contain at least one key/value pair"));
+        return errors.push(Error::too_long(path, MAX_PARAMETERS));
     }
     let mut size = 0;
     for (key, value) in class.entries("parameters") {
@@ -101,15 +123,15 @@ fn parameters(class: &Value, allow_empty: bool, errors: &mut ErrorList) {
         size += key.len() + value.as_str().map_or(0, str::len);
     }
     if size > MAX_PARAMETER_BYTES {
-        errors.push(Error::too_long(path, MAX_PARAMETER_BYTES));
+        errors.push(Error::too_long(path.clone(), MAX_PARAMETER_BYTES));
+    }
+    if count == 0 && !allow_empty {
+        errors.push(Error::required(path, "must contain at least one key/value pair"));
     }
 }
 
 pub(crate) static VOLUME_ATTRIBUTES_CLASS: Strategy = Strategy {
-    validate: |class, errors| {
-        required(class, &Path::root(), "driverName", errors);
-        parameters(class, false, errors);
-    },
+    validate: volume_attributes_class,
     validate_update: |new, old, errors| {
         for (key, text) in [
             ("driverName", "updates to driverName are forbidden."),
@@ -119,32 +141,26 @@ pub(crate) static VOLUME_ATTRIBUTES_CLASS: Strategy = Strategy {
                 errors.push(Error::forbidden(Path::new(key), text));
             }
         }
+        volume_attributes_class(new, errors);
     },
     columns: &[NAME, Column::text("DriverName"), AGE],
     row: |class, now| vec![name(class), class.text("driverName").into(), age(class, now)],
     ..Strategy::PLAIN
 };
 
+fn volume_attributes_class(class: &Value, errors: &mut ErrorList) {
+    provisioner(class, "driverName", errors);
+    parameters(class, false, errors);
+}
+
 pub(crate) static VOLUME_ATTACHMENT: Strategy = Strategy {
     status_meta: StatusMeta::Keep,
-    validate: |attachment, errors| {
-        let (spec, path) = (attachment.at("spec"), Path::new("spec"));
-        required(spec, &path, "attacher", errors);
-        required(spec, &path, "nodeName", errors);
-        let source = spec.at("source");
-        match (source.has("persistentVolumeName"), source.has("inlineVolumeSpec")) {
-            (false, false) => errors.push(Error::required(
-                path.child("source"),
-                "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
-            )),
-            (true, true) => errors.push(Error::forbidden(
-                path.child("source"),
-                "must specify exactly one of inlineVolumeSpec and persistentVolumeName",
-            )),
-            _ => {}
-        }
+    validate: volume_attachment,
+    validate_update: |new, old, errors| {
+        volume_attachment(new, errors);
+        immutable(new.at("spec"), old.at("spec"), &Path::new("spec"), errors);
     },
-    validate_update: |new, old, errors| immutable(new.at("spec"), old.at("spec"), &Path::new("spec"), errors),
+    validate_status_update: |new, _, errors| volume_attachment(new, errors),
     columns: &[NAME, Column::text("Attacher"), Column::text("PV"), Column::text("Node"), Column::flag("Attached"), AGE],
     row: |attachment, now| {
         vec![
@@ -160,108 +176,46 @@ pub(crate) static VOLUME_ATTACHMENT: Strategy = Strategy {
     ..Strategy::PLAIN
 };
 
-pub(crate) static CSI_DRIVER: Strategy = Strategy {
-    generation: Generation::Spec,
-    default: |driver| {
-        let spec = object(driver, "spec");
-        spec.or_set("attachRequired", true);
-        spec.or_set("fsGroupPolicy", "ReadWriteOnceWithFSType");
-        for key in ["podInfoOnMount", "storageCapacity", "requiresRepublish", "seLinuxMount"] {
-            spec.or_set(key, false);
-        }
-        if spec.get("volumeLifecycleModes").and_then(Value::as_array).is_none_or(Vec::is_empty) {
-            spec.insert("volumeLifecycleModes".into(), json!(["Persistent"]));
-        }
-    },
-    validate: csi_driver,
-    validate_update: |new, old, errors| {
-        csi_driver(new, errors);
-        let frozen = ["attachRequired", "fsGroupPolicy", "volumeLifecycleModes"];
-        immutable_fields(new.at("spec"), old.at("spec"), &Path::new("spec"), &frozen, errors);
-    },
-    columns: &[
-        NAME,
-        Column::flag("AttachRequired"),
-        Column::flag("PodInfoOnMount"),
-        Column::flag("StorageCapacity"),
-        Column::text("TokenRequests"),
-        Column::flag("RequiresRepublish"),
-        Column::text("Modes"),
-        AGE,
-    ],
-    row: csi_driver_row,
-    unconditional_update: false,
-    ..Strategy::PLAIN
-};
+const ONE_SOURCE: &str = "must specify exactly one of inlineVolumeSpec and persistentVolumeName";
 
-fn csi_driver_row(driver: &Value, now: Timestamp) -> Vec<Value> {
-    let spec = driver.at("spec");
-    let audiences: Vec<&str> = spec.list("tokenRequests").iter().map(|t| t.text("audience")).collect();
-    let modes: Vec<&str> = spec.texts("volumeLifecycleModes").collect();
-    vec![
-        name(driver),
-        spec.at("attachRequired").as_bool().unwrap_or(true).into(),
-        spec.flag("podInfoOnMount").into(),
-        spec.flag("storageCapacity").into(),
-        if spec.has("tokenRequests") { audiences.join(",").into() } else { "<unset>".into() },
-        spec.flag("requiresRepublish").into(),
-        crate::columns::or_none(&modes.join(",")),
-        age(driver, now),
-    ]
-}
-
-fn csi_driver(driver: &Value, errors: &mut ErrorList) {
-    let (spec, path) = (driver.at("spec"), Path::new("spec"));
-    for key in ["attachRequired", "podInfoOnMount", "storageCapacity"] {
-        required(spec, &path, key, errors);
+fn volume_attachment(attachment: &Value, errors: &mut ErrorList) {
+    let (spec, path) = (attachment.at("spec"), Path::new("spec"));
+    csi_driver_name(spec.text("attacher"), &path.child("attacher"), errors);
+    let (source, at) = (spec.at("source"), path.child("source"));
+    let (name, inline) = (source.at("persistentVolumeName"), source.at("inlineVolumeSpec"));
+    match (name.as_str(), inline.is_object()) {
+        (None, false) => errors.push(Error::required(at, ONE_SOURCE)),
+        (Some(_), true) => errors.push(Error::forbidden(at, ONE_SOURCE)),
+        (Some(""), false) => {
+            let detail = "must specify non empty persistentVolumeName";
+            errors.push(Error::required(at.child("persistentVolumeName"), detail));
+        }
+        (Some(_), false) => {}
+        (None, true) => persistent_volume::inline_spec(inline, &at.child("inlineVolumeSpec"), errors),
     }
-    one_of(spec, &path, "fsGroupPolicy", &["File", "None", "ReadWriteOnceWithFSType"], errors);
-    for mode in spec.texts("volumeLifecycleModes").filter(|mode| !matches!(*mode, "Persistent" | "Ephemeral")) {
-        errors.push(Error::not_supported(path.child("VolumeLifecycleModes"), mode, &["Ephemeral", "Persistent"]));
+    let node = spec.text("nodeName");
+    push_all(names::is_dns1123_subdomain(node), node, &path.child("nodeName"), errors);
+    status(attachment.at("status"), &Path::new("status"), errors);
+    if let Some(name) = name.as_str() {
+        let at = path.child("source").child("persistentVolumeName");
+        push_all(names::is_dns1123_subdomain(name), name, &at, errors);
     }
 }
 
-pub(crate) static CSI_NODE: Strategy = Strategy {
-    validate: |node, errors| {
-        let path = Path::new("spec").child("drivers");
-        let mut seen = Vec::new();
-        for (index, driver) in node.list("spec.drivers").iter().enumerate() {
-            let (name, path) = (driver.text("name"), path.index(index));
-            required(driver, &path, "name", errors);
-            required(driver, &path, "nodeID", errors);
-            if seen.contains(&name) {
-                errors.push(Error::duplicate(path.child("name"), name));
-            }
-            seen.push(name);
+fn status(status: &Value, path: &Path, errors: &mut ErrorList) {
+    let size: usize =
+        status.entries("attachmentMetadata").map(|(key, value)| key.len() + value.as_str().map_or(0, str::len)).sum();
+    if size > MAX_ATTACHMENT_METADATA {
+        errors.push(Error::too_long(path.child("attachmentMetadata"), MAX_ATTACHMENT_METADATA));
+    }
+    for key in ["attachError", "detachError"] {
+        let (error, path) = (status.at(key), path.child(key));
+        if error.text("message").len() > MAX_ERROR_MESSAGE {
+            errors.push(Error::too_long(path.child("message"), MAX_ATTACHMENT_METADATA));
         }
-    },
-    columns: &[NAME, Column::number("Drivers"), AGE],
-    row: |node, now| vec![name(node), node.list("spec.drivers").len().into(), age(node, now)],
-    unconditional_update: false,
-    ..Strategy::PLAIN
-};
-
-pub(crate) static CSI_STORAGE_CAPACITY: Strategy = Strategy {
-    default: |capacity| {
-        for key in ["capacity", "maximumVolumeSize"] {
-            if let Some(value) = capacity.get_mut(key) {
-                canonical_quantity(value);
-            }
+        if let Some(code) = error.int("errorCode").filter(|code| *code < 0) {
+            let detail = names::range_error(0, i64::from(i32::MAX));
+            errors.push(Error::invalid(path.child("errorCode"), code, detail));
         }
-    },
-    validate: |capacity, errors| {
-        required(capacity, &Path::root(), "storageClassName", errors);
-        label_selector(capacity.at("nodeTopology"), &Path::new("nodeTopology"), errors);
-    },
-    validate_update: |new, old, errors| {
-        immutable_fields(new, old, &Path::root(), &["nodeTopology", "storageClassName"], errors);
-    },
-    columns: &[NAME, Column::text("StorageClassName"), Column::text("Capacity")],
-    row: |capacity, _| {
-        let size = capacity.at("capacity");
-        let size: Value = if size.is_null() { "<unset>".into() } else { bare(size).as_ref().into() };
-        vec![name(capacity), capacity.text("storageClassName").into(), size]
-    },
-    unconditional_update: false,
-    ..Strategy::PLAIN
-};
+    }
+}

@@ -15,8 +15,8 @@ use crate::{
 
 pub(super) const MISMATCH: &str = "`selector` does not match template `labels`";
 
-/// A selector that is there, not empty, and matches the template; `what` names the workload as upstream does.
-pub(super) fn selector_and_template(spec: &Value, path: &Path, what: &str, errors: &mut ErrorList) {
+/// A selector that is there and not empty; `what` names the workload as upstream does.
+pub(super) fn required_selector(spec: &Value, path: &Path, what: &str, errors: &mut ErrorList) {
     let selector = spec.at("selector");
     if selector.is_null() {
         errors.push(Error::required(path.child("selector"), ""));
@@ -27,23 +27,30 @@ pub(super) fn selector_and_template(spec: &Value, path: &Path, what: &str, error
             errors.push(Error::invalid(path.child("selector"), selector.clone(), detail));
         }
     }
-    matches_template(spec, path, errors);
-    pod::template(spec.at("template"), &path.child("template"), errors);
 }
 
-/// The selector selects the template's own labels.
-pub(super) fn matches_template(spec: &Value, path: &Path, errors: &mut ErrorList) {
-    let labels = spec.at("template.metadata.labels");
-    match LabelSelector::from_json(spec.at("selector")) {
-        Ok(selector) if selector.is_nothing() || selector.matches_json(labels) => {}
-        Ok(_) => {
-            let path = path.child("template").child("metadata").child("labels");
-            errors.push(Error::invalid(path, labels.clone(), MISMATCH));
-        }
-        Err(_) => {
-            errors.push(Error::invalid(path.child("selector"), spec.at("selector").clone(), "invalid label selector"))
-        }
+/// The pods of a Deployment or ReplicaSet; nothing is said of a template that no readable selector is for.
+pub(super) fn selector_and_template(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    // Upstream says deployment of both here, and ReplicaSet of both there.
+    required_selector(spec, path, "deployment", errors);
+    if matches_template(spec, path, errors) {
+        pod::template(spec.at("template"), &path.child("template"), errors);
+        runs_for_ever(spec, path, "ReplicaSet", errors);
+    } else {
+        let selector = spec.at("selector").clone();
+        errors.push(Error::invalid(path.child("selector"), selector, "invalid label selector"));
     }
+}
+
+/// The selector selects the template's own labels; no selector selects none. False if the selector cannot be read.
+pub(super) fn matches_template(spec: &Value, path: &Path, errors: &mut ErrorList) -> bool {
+    let labels = spec.at("template.metadata.labels");
+    let Ok(selector) = LabelSelector::from_json(spec.at("selector")) else { return false };
+    if !selector.matches_json(labels) {
+        let path = path.child("template").child("metadata").child("labels");
+        errors.push(Error::invalid(path, labels.clone(), MISMATCH));
+    }
+    true
 }
 
 /// What is odd about the template of a new or changed workload.

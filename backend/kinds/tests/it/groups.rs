@@ -67,64 +67,68 @@ fn autoscaling() {
     defaulted(
         v2,
         expect![[r#"
-        apiVersion: autoscaling/v2
-        kind: HorizontalPodAutoscaler
-        metadata:
-          name: a
-          namespace: default
-        spec:
-          behavior:
-            scaleDown:
-              policies:
-              - periodSeconds: 15
-                type: Percent
-                value: 100
-              selectPolicy: Max
-              stabilizationWindowSeconds: 5
-            scaleUp:
-              policies:
-              - periodSeconds: 15
-                type: Pods
-                value: 4
-              - periodSeconds: 15
-                type: Percent
-                value: 100
-              selectPolicy: Max
-              stabilizationWindowSeconds: 0
-          maxReplicas: 3
-          metrics:
-          - resource:
-              name: cpu
-              target:
-                averageUtilization: 80
-                type: Utilization
-            type: Resource
-          minReplicas: 1
-          scaleTargetRef:
-            apiVersion: apps/v1
-            kind: Deployment
-            name: d
-        status: {}
-    "#]],
+            apiVersion: autoscaling/v2
+            kind: HorizontalPodAutoscaler
+            metadata:
+              name: a
+              namespace: default
+            spec:
+              behavior:
+                scaleDown:
+                  policies:
+                  - periodSeconds: 15
+                    type: Percent
+                    value: 100
+                  selectPolicy: Max
+                  stabilizationWindowSeconds: 5
+                scaleUp:
+                  policies:
+                  - periodSeconds: 15
+                    type: Pods
+                    value: 4
+                  - periodSeconds: 15
+                    type: Percent
+                    value: 100
+                  selectPolicy: Max
+                  stabilizationWindowSeconds: 0
+              maxReplicas: 3
+              metrics:
+              - resource:
+                  name: cpu
+                  target:
+                    averageUtilization: 80
+                    type: Utilization
+                type: Resource
+              minReplicas: 1
+              scaleTargetRef:
+                apiVersion: apps/v1
+                kind: Deployment
+                name: d
+            status:
+              currentMetrics: null
+              desiredReplicas: 0
+        "#]],
     );
     check(
         "{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: a}, spec: {minReplicas: 3, maxReplicas: 2, metrics: [{type: Resource}, {type: Pods, pods: {metric: {name: a}, target: {type: Odd}}}]}}",
         expect![[r#"
-        spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`
-        spec.scaleTargetRef.kind: Required value
-        spec.scaleTargetRef.name: Required value
-        spec.metrics[0].resource: Required value: must populate information for the given metric source
-        spec.metrics[1].pods.target.type: Invalid value: "Odd": must be either Utilization, Value, or AverageValue
-        spec.metrics[1].pods.target.averageValue: Required value: must specify a positive target averageValue
-    "#]],
+            spec.maxReplicas: Invalid value: 2: must be greater than or equal to `minReplicas`
+            spec.scaleTargetRef.kind: Required value
+            spec.scaleTargetRef.name: Required value
+            spec.scaleTargetRef.apiVersion: Invalid value: "": apiVersion must specify API group
+            spec.metrics[0].resource: Required value: must populate information for the given metric source
+            spec.metrics[1].pods.target.type: Invalid value: "Odd": must be either Utilization, Value, or AverageValue
+            spec.metrics[1].pods.target.averageValue: Required value: must specify a positive target averageValue
+        "#]],
     );
     check(
         "{apiVersion: autoscaling/v1, kind: HorizontalPodAutoscaler, metadata: {name: a}, spec: {maxReplicas: 0, targetCPUUtilizationPercentage: 0, scaleTargetRef: {kind: D, name: d}}}",
         expect![[r#"
-        spec.maxReplicas: Required value: must be set and greater than 0
-        spec.maxReplicas: Invalid value: 0: must be greater than or equal to `minReplicas`
-        spec.metrics[0].resource.target.averageUtilization: Invalid value: 0: must be greater than 0
-    "#]],
+            spec.maxReplicas: Required value: must be set and greater than 0
+            spec.maxReplicas: Invalid value: 0: must be greater than or equal to `minReplicas`
+            spec.scaleTargetRef.apiVersion: Invalid value: "": apiVersion must specify API group
+            spec.metrics[0].resource.target.averageUtilization: Invalid value: 0: must be greater than 0
+        "#]],
     );
     row(
         "{apiVersion: autoscaling/v1, kind: HorizontalPodAutoscaler, metadata: {name: a}, spec: {minReplicas: 1, maxReplicas: 3, targetCPUUtilizationPercentage: 80, scaleTargetRef: {kind: Deployment, name: d}}, status: {currentReplicas: 2, currentCPUUtilizationPercentage: 41}}",
@@ -194,32 +198,36 @@ spec:
     defaulted(
         definition,
         expect![[r#"
-        apiVersion: apiextensions.k8s.io/v1
-        kind: CustomResourceDefinition
-        metadata:
-          generation: 1
-          name: tabs.example.com
-        spec:
-          conversion:
-            strategy: None
-          group: example.com
-          names:
-            kind: Tab
-            listKind: TabList
-            plural: tabs
-            singular: tab
-          scope: Namespaced
-          versions:
-          - name: v1
-            schema:
-              openAPIV3Schema:
-                type: object
-            served: true
-            storage: true
-        status:
-          storedVersions:
-          - v1
-    "#]],
+            apiVersion: apiextensions.k8s.io/v1
+            kind: CustomResourceDefinition
+            metadata:
+              generation: 1
+              name: tabs.example.com
+            spec:
+              conversion:
+                strategy: None
+              group: example.com
+              names:
+                kind: Tab
+                listKind: TabList
+                plural: tabs
+                singular: tab
+              scope: Namespaced
+              versions:
+              - name: v1
+                schema:
+                  openAPIV3Schema:
+                    type: object
+                served: true
+                storage: true
+            status:
+              acceptedNames:
+                kind: ''
+                plural: ''
+              conditions: null
+              storedVersions:
+              - v1
+        "#]],
     );
     check_update(
         definition,
@@ -235,21 +243,21 @@ spec:
     check(
         "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: x}, spec: {group: nodots, scope: Galaxy, names: {plural: Tabs, kind: tab_}, versions: [{name: V1, storage: true, schema: {openAPIV3Schema: {type: string}}}, {name: v2, storage: true, additionalPrinterColumns: [{type: x, jsonPath: 'a['}]}]}}",
         expect![[r#"
-        metadata.name: Invalid value: "x": must be spec.names.plural+"."+spec.group
-        spec.group: Invalid value: "nodots": should be a domain with at least one dot
-        spec.scope: Unsupported value: "Galaxy": supported values: "Cluster", "Namespaced"
-        spec.versions[0].name: Invalid value: "V1": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
-        spec.versions[0].schema.openAPIV3Schema.type: Invalid value: "string": must be object at the root
-        spec.versions[1].schema.openAPIV3Schema: Required value
-        spec.versions[1].additionalPrinterColumns[0].name: Required value
-        spec.versions[1].additionalPrinterColumns[0].type: Invalid value: "x": must be one of boolean,date,integer,number,string
-        spec.versions[1].additionalPrinterColumns[0].JSONPath: Invalid value: "a[": must be a simple json path starting with .
-        spec.versions: Invalid value: [{"name":"V1","schema":{"openAPIV3Schema":{"type":"string"}},"storage":true},{"additionalPrinterColumns":[{"jsonPath":"a[","type":"x"}],"name":"v2","storage":true}]: must have exactly one version marked as storage version
-        spec.names.plural: Invalid value: "Tabs": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
-        spec.names.singular: Invalid value: "tab_": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
-        spec.names.kind: Invalid value: "tab_": may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
-        spec.names.listKind: Invalid value: "tab_List": may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
-    "#]],
+            metadata.name: Invalid value: "x": must be spec.names.plural+"."+spec.group
+            spec.group: Invalid value: "nodots": should be a domain with at least one dot
+            spec.scope: Unsupported value: "Galaxy": supported values: "Cluster", "Namespaced"
+            spec.versions[0].name: Invalid value: "V1": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+            spec.versions[0].schema.openAPIV3Schema.type: Invalid value: "string": must be object at the root
+            spec.versions[1].schema.openAPIV3Schema: Required value
+            spec.versions[1].additionalPrinterColumns[0].name: Required value
+            spec.versions[1].additionalPrinterColumns[0].type: Invalid value: "x": must be one of boolean,date,integer,number,string
+            spec.versions[1].additionalPrinterColumns[0].JSONPath: Invalid value: "a[": must be a simple json path starting with .
+            spec.versions: Invalid value: [{"name":"V1","schema":{"openAPIV3Schema":{"type":"string"}},"served":false,"storage":true},{"additionalPrinterColumns":[{"jsonPath":"a[","name":"","type":"x"}],"name":"v2","served":false,"storage":true}]: must have exactly one version marked as storage version
+            spec.names.plural: Invalid value: "Tabs": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+            spec.names.singular: Invalid value: "tab_": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+            spec.names.kind: Invalid value: "tab_": may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+            spec.names.listKind: Invalid value: "tab_List": may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+        "#]],
     );
     check(
         "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {name: w}, webhooks: [{name: short, admissionReviewVersions: [v2], clientConfig: {url: 'http://x'}, rules: [{operations: ['*', CREATE], apiGroups: [], apiVersions: [''], resources: [pods]}], timeoutSeconds: 99}]}",
@@ -349,30 +357,29 @@ fn storage() {
         "{provisioner: c.io/d, reclaimPolicy: Retain, parameters: {a: b}}",
         "",
         expect![[r#"
-        parameters: Forbidden: updates to parameters are forbidden.
-        provisioner: Forbidden: updates to provisioner are forbidden.
-        reclaimPolicy: Invalid value: "Retain": field is immutable
-        generation: null
-    "#]],
+            parameters: Invalid value: {"a":"b"}: field is immutable
+            provisioner: Invalid value: "c.io/d": field is immutable
+            reclaimPolicy: Invalid value: "Retain": field is immutable
+            generation: null
+        "#]],
     );
     defaulted(
         "{apiVersion: storage.k8s.io/v1, kind: CSIDriver, metadata: {name: d}, spec: {}}",
         expect![[r#"
-        apiVersion: storage.k8s.io/v1
-        kind: CSIDriver
-        metadata:
-          generation: 1
-          name: d
-        spec:
-          attachRequired: true
-          fsGroupPolicy: ReadWriteOnceWithFSType
-          podInfoOnMount: false
-          requiresRepublish: false
-          seLinuxMount: false
-          storageCapacity: false
-          volumeLifecycleModes:
-          - Persistent
-    "#]],
+            apiVersion: storage.k8s.io/v1
+            kind: CSIDriver
+            metadata:
+              name: d
+            spec:
+              attachRequired: true
+              fsGroupPolicy: ReadWriteOnceWithFSType
+              podInfoOnMount: false
+              requiresRepublish: false
+              seLinuxMount: false
+              storageCapacity: false
+              volumeLifecycleModes:
+              - Persistent
+        "#]],
     );
 }
 

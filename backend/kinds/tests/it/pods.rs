@@ -205,11 +205,10 @@ spec:
             metadata.labels: Invalid value: "a b": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')
             spec.volumes[0].hostPath: Forbidden: may not specify more than 1 volume type
             spec.volumes[1].secret.secretName: Required value
-            spec.volumes[1].name: Duplicate value: "v"
             spec.volumes[2].configMap.defaultMode: Invalid value: 9999: must be a number between 0 and 0777 (octal), both inclusive
             spec.volumes[2].configMap.items[0].path: Invalid value: "../../b": must not contain '..'
             spec.volumes[3].projected.sources[0].serviceAccountToken.expirationSeconds: Invalid value: 1: may not specify a duration less than 10 minutes
-            spec.volumes[3].projected.sources[0].serviceAccountToken.path: Required value
+            spec.volumes[3].projected.path: Required value
             spec.containers[0].name: Invalid value: "C": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
             spec.containers[0].image: Required value
             spec.containers[0].ports[0].containerPort: Invalid value: 70000: must be between 1 and 65535, inclusive
@@ -223,6 +222,7 @@ spec:
             spec.containers[0].env[2].valueFrom: Invalid value: "": must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`
             spec.containers[0].envFrom: Invalid value: "": must specify one of: `configMapRef` or `secretRef`
             spec.containers[0].volumeMounts[0].name: Not found: "gone"
+            spec.containers[0].volumeMounts[1].name: Not found: "v"
             spec.containers[0].volumeMounts[1].mountPath: Invalid value: "/a": must be unique
             spec.containers[0].volumeMounts.subPath: Invalid value: "../x": must not contain '..'
             spec.containers[0].imagePullPolicy: Unsupported value: "Maybe": supported values: "Always", "IfNotPresent", "Never"

@@ -135,6 +135,7 @@ spec:
 ",
         expect![[r#"
             spec.selector: Required value
+            spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`
             spec.strategy.rollingUpdate.maxUnavailable: Invalid value: "0%": may not be 0 when `maxSurge` is 0
         "#]],
     );
@@ -167,63 +168,65 @@ spec:
     defaulted(
         set,
         expect![[r#"
-        apiVersion: apps/v1
-        kind: StatefulSet
-        metadata:
-          generation: 1
-          name: db
-          namespace: default
-        spec:
-          persistentVolumeClaimRetentionPolicy:
-            whenDeleted: Retain
-            whenScaled: Retain
-          podManagementPolicy: OrderedReady
-          replicas: 1
-          revisionHistoryLimit: 10
-          selector:
-            matchLabels:
-              app: db
-          serviceName: db
-          template:
+            apiVersion: apps/v1
+            kind: StatefulSet
             metadata:
-              labels:
-                app: db
+              generation: 1
+              name: db
+              namespace: default
             spec:
-              containers:
-              - image: x
-                imagePullPolicy: Always
-                name: c
-                resources: {}
-                terminationMessagePath: /dev/termination-log
-                terminationMessagePolicy: File
-                volumeMounts:
-                - mountPath: /d
+              persistentVolumeClaimRetentionPolicy:
+                whenDeleted: Retain
+                whenScaled: Retain
+              podManagementPolicy: OrderedReady
+              replicas: 1
+              revisionHistoryLimit: 10
+              selector:
+                matchLabels:
+                  app: db
+              serviceName: db
+              template:
+                metadata:
+                  labels:
+                    app: db
+                spec:
+                  containers:
+                  - image: x
+                    imagePullPolicy: Always
+                    name: c
+                    resources: {}
+                    terminationMessagePath: /dev/termination-log
+                    terminationMessagePolicy: File
+                    volumeMounts:
+                    - mountPath: /d
+                      name: data
+                  dnsPolicy: ClusterFirst
+                  restartPolicy: Always
+                  schedulerName: default-scheduler
+                  securityContext: {}
+                  terminationGracePeriodSeconds: 30
+              updateStrategy:
+                rollingUpdate:
+                  partition: 0
+                type: RollingUpdate
+              volumeClaimTemplates:
+              - apiVersion: v1
+                kind: PersistentVolumeClaim
+                metadata:
                   name: data
-              dnsPolicy: ClusterFirst
-              restartPolicy: Always
-              schedulerName: default-scheduler
-              securityContext: {}
-              terminationGracePeriodSeconds: 30
-          updateStrategy:
-            rollingUpdate:
-              partition: 0
-            type: RollingUpdate
-          volumeClaimTemplates:
-          - apiVersion: v1
-            kind: PersistentVolumeClaim
-            metadata:
-              name: data
-            spec:
-              accessModes:
-              - ReadWriteOnce
-              resources:
-                requests:
-                  storage: 1Gi
-              volumeMode: Filesystem
+                spec:
+                  accessModes:
+                  - ReadWriteOnce
+                  resources:
+                    requests:
+                      storage: 1Gi
+                  volumeMode: Filesystem
+                status:
+                  phase: Pending
             status:
-              phase: Pending
-        status: {}
-    "#]],
+              availableReplicas: 0
+              replicas: 0
+        "#]],
     );
     check_update(
         set,
@@ -255,43 +258,47 @@ spec:
     defaulted(
         daemons,
         expect![[r#"
-        apiVersion: apps/v1
-        kind: DaemonSet
-        metadata:
-          annotations:
-            deprecated.daemonset.template.generation: '1'
-          generation: 1
-          name: d
-          namespace: default
-        spec:
-          revisionHistoryLimit: 10
-          selector:
-            matchLabels:
-              app: d
-          template:
+            apiVersion: apps/v1
+            kind: DaemonSet
             metadata:
-              labels:
-                app: d
+              annotations:
+                deprecated.daemonset.template.generation: '1'
+              generation: 1
+              name: d
+              namespace: default
             spec:
-              containers:
-              - image: x
-                imagePullPolicy: Always
-                name: c
-                resources: {}
-                terminationMessagePath: /dev/termination-log
-                terminationMessagePolicy: File
-              dnsPolicy: ClusterFirst
-              restartPolicy: Always
-              schedulerName: default-scheduler
-              securityContext: {}
-              terminationGracePeriodSeconds: 30
-          updateStrategy:
-            rollingUpdate:
-              maxSurge: 0
-              maxUnavailable: 1
-            type: RollingUpdate
-        status: {}
-    "#]],
+              revisionHistoryLimit: 10
+              selector:
+                matchLabels:
+                  app: d
+              template:
+                metadata:
+                  labels:
+                    app: d
+                spec:
+                  containers:
+                  - image: x
+                    imagePullPolicy: Always
+                    name: c
+                    resources: {}
+                    terminationMessagePath: /dev/termination-log
+                    terminationMessagePolicy: File
+                  dnsPolicy: ClusterFirst
+                  restartPolicy: Always
+                  schedulerName: default-scheduler
+                  securityContext: {}
+                  terminationGracePeriodSeconds: 30
+              updateStrategy:
+                rollingUpdate:
+                  maxSurge: 0
+                  maxUnavailable: 1
+                type: RollingUpdate
+            status:
+              currentNumberScheduled: 0
+              desiredNumberScheduled: 0
+              numberMisscheduled: 0
+              numberReady: 0
+        "#]],
     );
     check_update(
         daemons,
@@ -419,9 +426,10 @@ spec:
             spec.podFailurePolicy.rules[0].onExitCodes.values[0]: Invalid value: 0: must not be 0 for the In operator
             spec.podFailurePolicy.rules[0].onExitCodes.values[2]: Duplicate value: 3
             spec.podFailurePolicy.rules[1].action: Required value: valid values: ["Count" "FailIndex" "FailJob" "Ignore"]
-            spec.podFailurePolicy.rules[1]: Invalid value: {}: specifying one of OnExitCodes and OnPodConditions is required
+            spec.podFailurePolicy.rules[1]: Invalid value: specifying one of OnExitCodes and OnPodConditions is required
             spec.template.spec.restartPolicy: Required value: valid values: "OnFailure", "Never"
             spec.selector: Required value
+            spec.template.metadata.labels: Invalid value: null: `selector` does not match template `labels`
         "#]],
     );
     let cron = "
@@ -435,36 +443,38 @@ spec:
     defaulted(
         cron,
         expect![[r#"
-        apiVersion: batch/v1
-        kind: CronJob
-        metadata:
-          generation: 1
-          name: c
-          namespace: default
-        spec:
-          concurrencyPolicy: Allow
-          failedJobsHistoryLimit: 1
-          jobTemplate:
+            apiVersion: batch/v1
+            kind: CronJob
+            metadata:
+              generation: 1
+              name: c
+              namespace: default
             spec:
-              template:
+              concurrencyPolicy: Allow
+              failedJobsHistoryLimit: 1
+              jobTemplate:
+                metadata: {}
                 spec:
-                  containers:
-                  - image: x
-                    imagePullPolicy: Always
-                    name: c
-                    resources: {}
-                    terminationMessagePath: /dev/termination-log
-                    terminationMessagePolicy: File
-                  dnsPolicy: ClusterFirst
-                  restartPolicy: OnFailure
-                  schedulerName: default-scheduler
-                  securityContext: {}
-                  terminationGracePeriodSeconds: 30
-          schedule: '*/5 * * * *'
-          successfulJobsHistoryLimit: 3
-          suspend: false
-        status: {}
-    "#]],
+                  template:
+                    metadata: {}
+                    spec:
+                      containers:
+                      - image: x
+                        imagePullPolicy: Always
+                        name: c
+                        resources: {}
+                        terminationMessagePath: /dev/termination-log
+                        terminationMessagePolicy: File
+                      dnsPolicy: ClusterFirst
+                      restartPolicy: OnFailure
+                      schedulerName: default-scheduler
+                      securityContext: {}
+                      terminationGracePeriodSeconds: 30
+              schedule: '*/5 * * * *'
+              successfulJobsHistoryLimit: 3
+              suspend: false
+            status: {}
+        "#]],
     );
     check_update(
         cron,
@@ -529,7 +539,8 @@ spec: {template: {metadata: {labels: {a: b}}, spec: {containers: [{name: c, imag
                   schedulerName: default-scheduler
                   securityContext: {}
                   terminationGracePeriodSeconds: 30
-            status: {}
+            status:
+              replicas: 0
         "#]],
     );
 }

@@ -8,7 +8,7 @@ use pilothouse_api::{
 use serde_json::{Map, Value};
 
 use crate::{
-    checks::{label_selector, non_negative, one_of_if_set},
+    checks::{label_selector, non_negative, one_of_if_there},
     columns::{AGE, Column, NAME, age, containers, name, seconds_since, selector, timestamp},
     human::human_duration,
     kinds::{pod, workload},
@@ -178,7 +178,7 @@ fn validate(job: &Value, errors: &mut ErrorList) {
     generated_selector(job, errors);
     let (spec, path) = (job.at("spec"), Path::new("spec"));
     validate_spec(spec, &path, errors);
-    if spec.has("selector") {
+    if spec.at("selector").is_object() {
         label_selector(spec.at("selector"), &path.child("selector"), errors);
     } else {
         errors.push(Error::required(path.child("selector"), ""));
@@ -244,24 +244,31 @@ pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
     if let Some(manager) = spec.at("managedBy").as_str() {
         managed_by(manager, &path.child("managedBy"), errors);
     }
-    one_of_if_set(spec, path, "completionMode", &["NonIndexed", "Indexed"], errors);
-    if spec.text("completionMode") == "Indexed" {
+    one_of_if_there(spec, path, "completionMode", &["NonIndexed", "Indexed"], errors);
+    let is_indexed = spec.text("completionMode") == "Indexed";
+    if is_indexed {
         indexed(spec, path, errors);
-    } else {
+    }
+    if matches!(spec.at("completionMode").as_str(), None | Some("NonIndexed")) {
         for key in ["backoffLimitPerIndex", "maxFailedIndexes"] {
             if let Some(number) = spec.int(key) {
                 errors.push(Error::invalid(path.child(key), number, "requires indexed completion mode"));
             }
         }
-        if spec.has("successPolicy") {
-            let value = spec.at("successPolicy").clone();
-            errors.push(Error::invalid(path.child("successPolicy"), value, "requires indexed completion mode"));
-        }
     }
     policies::failure(spec, &path.child("podFailurePolicy"), errors);
+    if spec.has("successPolicy") {
+        let at = path.child("successPolicy");
+        if is_indexed {
+            policies::success(spec, spec.int("completions").unwrap_or_default(), &at, errors);
+        } else {
+            let value = spec.at("successPolicy").clone();
+            errors.push(Error::invalid(at, value, "requires indexed completion mode"));
+        }
+    }
     let replacement: &[&str] =
         if spec.has("podFailurePolicy") { &["Failed"] } else { &["Failed", "TerminatingOrFailed"] };
-    one_of_if_set(spec, path, "podReplacementPolicy", replacement, errors);
+    one_of_if_there(spec, path, "podReplacementPolicy", replacement, errors);
     pod::template(spec.at("template"), &path.child("template"), errors);
     let restart = path.child("template").child("spec").child("restartPolicy");
     match spec.text("template.spec.restartPolicy") {
@@ -297,14 +304,14 @@ fn managed_by(manager: &str, path: &Path, errors: &mut ErrorList) {
 fn indexed(spec: &Value, path: &Path, errors: &mut ErrorList) {
     let (completions, parallelism) = (spec.int("completions"), spec.int("parallelism"));
     let failed = spec.int("maxFailedIndexes");
-    let Some(all) = completions else {
-        return errors.push(Error::required(path.child("completions"), "when completion mode is Indexed"));
-    };
+    if completions.is_none() {
+        errors.push(Error::required(path.child("completions"), "when completion mode is Indexed"));
+    }
     if let Some(parallelism) = parallelism.filter(|p| *p > MAX_PARALLELISM_INDEXED) {
         let detail = format!("must be less than or equal to {MAX_PARALLELISM_INDEXED} when completion mode is Indexed");
         errors.push(Error::invalid(path.child("parallelism"), parallelism, detail));
     }
-    if let Some(failed) = failed.filter(|f| *f > all) {
+    if let Some(failed) = failed.zip(completions).filter(|(failed, all)| failed > all).map(|(failed, _)| failed) {
         errors.push(Error::invalid(
             path.child("maxFailedIndexes"),
             failed,
@@ -315,7 +322,7 @@ fn indexed(spec: &Value, path: &Path, errors: &mut ErrorList) {
         let detail = format!("must be less than or equal to {MAX_FAILED_INDEXES}");
         errors.push(Error::invalid(path.child("maxFailedIndexes"), failed, detail));
     }
-    if all > MANY_COMPLETIONS && spec.has("backoffLimitPerIndex") {
+    if completions.is_some_and(|all| all > MANY_COMPLETIONS) && spec.has("backoffLimitPerIndex") {
         if failed.is_none() {
             let detail = format!("must be specified when completions is above {MANY_COMPLETIONS}");
             errors.push(Error::required(path.child("maxFailedIndexes"), detail));
@@ -329,5 +336,4 @@ fn indexed(spec: &Value, path: &Path, errors: &mut ErrorList) {
             }
         }
     }
-    policies::success(spec, all, &path.child("successPolicy"), errors);
 }

@@ -1,14 +1,19 @@
 //! Validation of a job's success and failure policies.
 
-use pilothouse_api::field::{Error, ErrorList, Path};
+use pilothouse_api::{
+    field::{Error, ErrorList, Path},
+    names,
+};
 use serde_json::Value;
 
 use crate::{
-    checks::{non_negative, one_of_if_set, required},
+    checks::{non_negative, one_of_if_set, push_all},
     value::Look,
 };
 
 const MAX_RULES: usize = 20;
+const MAX_CONDITIONS: usize = 20;
+const MAX_EXIT_CODES: usize = 255;
 
 pub(super) fn success(spec: &Value, completions: i64, path: &Path, errors: &mut ErrorList) {
     if !spec.has("successPolicy") {
@@ -38,11 +43,13 @@ pub(super) fn success(spec: &Value, completions: i64, path: &Path, errors: &mut 
         }
         non_negative(rule, &path, "succeededCount", errors);
         let Some(count) = count else { continue };
+        // Of indexes that cannot be read there are none.
+        let total = total.map(|total| total.unwrap_or_default());
         if count > completions {
             let detail = format!("must be less than or equal to {completions} (the number of specified completions)");
             errors.push(Error::invalid(path.child("succeededCount"), count, detail));
         }
-        if let Some(Ok(total)) = total.filter(|total| total.as_ref().is_ok_and(|t| count > *t)) {
+        if let Some(total) = total.filter(|total| count > *total) {
             let detail = format!(
                 "must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"
             );
@@ -103,25 +110,32 @@ pub(super) fn failure(spec: &Value, path: &Path, errors: &mut ErrorList) {
             action if actions.contains(&action) => {}
             other => errors.push(Error::not_supported(path.child("action"), other, &actions)),
         }
-        match (rule.has("onExitCodes"), !rule.list("onPodConditions").is_empty()) {
-            (true, true) => errors.push(Error::invalid(
-                path.clone(),
-                rule.clone(),
-                "specifying both OnExitCodes and OnPodConditions is not supported",
-            )),
-            (false, false) => errors.push(Error::invalid(
-                path.clone(),
-                rule.clone(),
-                "specifying one of OnExitCodes and OnPodConditions is required",
-            )),
-            (true, false) => exit_codes(spec, rule.at("onExitCodes"), &path.child("onExitCodes"), errors),
-            (false, true) => {
-                for (index, pattern) in rule.list("onPodConditions").iter().enumerate() {
-                    let path = path.child("onPodConditions").index(index);
-                    required(pattern, &path, "type", errors);
-                    one_of_if_set(pattern, &path, "status", &["False", "True", "Unknown"], errors);
-                }
-            }
+        let (codes, conditions) = (rule.at("onExitCodes"), rule.list("onPodConditions"));
+        if codes.is_object() {
+            exit_codes(spec, codes, &path.child("onExitCodes"), errors);
+        }
+        pod_conditions(conditions, &path.child("onPodConditions"), errors);
+        let detail = match (codes.is_object(), conditions.is_empty()) {
+            (true, false) => "specifying both OnExitCodes and OnPodConditions is not supported",
+            (false, true) => "specifying one of OnExitCodes and OnPodConditions is required",
+            _ => continue,
+        };
+        errors.push(Error::invalid(path, "", detail).showing(None));
+    }
+}
+
+fn pod_conditions(patterns: &[Value], path: &Path, errors: &mut ErrorList) {
+    if patterns.len() > MAX_CONDITIONS {
+        errors.push(Error::too_many(path.clone(), patterns.len(), MAX_CONDITIONS));
+    }
+    for (index, pattern) in patterns.iter().enumerate() {
+        let (kind, path) = (pattern.text("type"), path.index(index));
+        push_all(names::is_qualified_name(kind), kind, &path.child("type"), errors);
+        if pattern.text("status").is_empty() {
+            let detail = "valid values: [\"False\" \"True\" \"Unknown\"]";
+            errors.push(Error::required(path.child("status"), detail));
+        } else {
+            one_of_if_set(pattern, &path, "status", &["False", "True", "Unknown"], errors);
         }
     }
 }
@@ -144,8 +158,9 @@ fn exit_codes(spec: &Value, codes: &Value, path: &Path, errors: &mut ErrorList) 
     let values: Vec<i64> = codes.list("values").iter().filter_map(Value::as_i64).collect();
     let at = path.child("values");
     if values.is_empty() {
-        errors.push(Error::invalid(at, codes.at("values").clone(), "at least one value is required"));
-        return;
+        errors.push(Error::invalid(at.clone(), codes.at("values").clone(), "at least one value is required"));
+    } else if values.len() > MAX_EXIT_CODES {
+        errors.push(Error::too_many(at.clone(), values.len(), MAX_EXIT_CODES));
     }
     for (index, value) in values.iter().enumerate() {
         if *value == 0 && operator == "In" {

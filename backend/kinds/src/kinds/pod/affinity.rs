@@ -7,7 +7,7 @@ use pilothouse_api::{
 use serde_json::{Value, json};
 
 use crate::{
-    checks::{label_selector, one_of_if_set, push_all},
+    checks::{label_selector, one_of_if_there, push_all},
     value::{Look, dig, items},
 };
 
@@ -171,8 +171,8 @@ pub(super) fn spread_constraints(spec: &Value, path: &Path, errors: &mut ErrorLi
                 errors.push(Error::invalid(path.child("minDomains"), domains, detail));
             }
         }
-        one_of_if_set(constraint, &path, "nodeAffinityPolicy", NODE_POLICIES, errors);
-        one_of_if_set(constraint, &path, "nodeTaintsPolicy", NODE_POLICIES, errors);
+        one_of_if_there(constraint, &path, "nodeAffinityPolicy", NODE_POLICIES, errors);
+        one_of_if_there(constraint, &path, "nodeTaintsPolicy", NODE_POLICIES, errors);
         label_keys(constraint, &path, errors);
         label_selector(constraint.at("labelSelector"), &path.child("labelSelector"), errors);
     }

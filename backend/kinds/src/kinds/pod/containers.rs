@@ -190,8 +190,8 @@ fn host_port_conflicts(containers: &[Value], path: &Path, errors: &mut ErrorList
 fn restart_policy(container: &Value, path: &Path, errors: &mut ErrorList) {
     let rules = container.list("restartPolicyRules");
     match container.text("restartPolicy") {
-        "" if rules.is_empty() => return,
-        "" => {
+        "" if !container.has("restartPolicy") && rules.is_empty() => return,
+        "" if !container.has("restartPolicy") => {
             let detail = "must specify restartPolicy when restart rules are used";
             errors.push(Error::required(path.child("restartPolicy"), detail));
         }

@@ -205,9 +205,29 @@ fn image_tag(image: &str) -> Option<&str> {
     match last.split_once(':') {
         Some((_, tag)) => Some(tag),
         // What is no image reference has no tag either.
-        None if name.is_empty() || name.contains(|c: char| c.is_ascii_uppercase() || c.is_whitespace()) => None,
+        None if !is_image_name(name) => None,
         None => digest.is_none().then_some("latest"),
     }
+}
+
+/// `registry.example.com:5000/team/app`: a host if it looks like one, then words of lower case; no bare image ID.
+fn is_image_name(name: &str) -> bool {
+    const MAX: usize = 255;
+    const ID_DIGITS: usize = 64;
+    let is_id = name.len() == ID_DIGITS && name.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
+    let path = match name.split_once('/') {
+        Some((host, rest)) if host == "localhost" || host.contains(['.', ':']) && !host.starts_with('.') => rest,
+        _ => name,
+    };
+    let word = |word: &str| {
+        let edge = |b: Option<&u8>| b.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+        let bytes = word.as_bytes();
+        edge(bytes.first())
+            && edge(bytes.last())
+            && bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"._-".contains(b))
+            && !["..", "___", "._", "_.", "-.", ".-", "-_", "_-"].iter().any(|pair| word.contains(pair))
+    };
+    name.len() <= MAX && !is_id && path.split('/').all(word)
 }
 
 /// Defaults that volumes of pods and PersistentVolumes share: source, field, value.

@@ -4,17 +4,19 @@ use pilothouse_api::field::{Error, ErrorList, Path};
 use serde_json::Value;
 
 use super::spec::Context;
-use crate::{checks::required, value::Look};
+use crate::{
+    checks::{one_of_if_there, required},
+    value::Look,
+};
 
 pub(super) fn mounts(context: &Context<'_>, container: &Value, path: &Path, errors: &mut ErrorList) {
     let mut seen = Vec::new();
-    let volumes = context.spec.list("volumes");
     let devices = container.list("volumeDevices");
     for (index, mount) in container.list("volumeMounts").iter().enumerate() {
         let item = path.index(index);
         let (name, at) = (mount.text("name"), mount.text("mountPath"));
         required(mount, &item, "name", errors);
-        if !volumes.iter().any(|v| v.text("name") == name) {
+        if !context.volumes.contains(&name) {
             errors.push(Error::not_found(item.child("name"), name));
         }
         required(mount, &item, "mountPath", errors);
@@ -45,10 +47,7 @@ pub(super) fn mounts(context: &Context<'_>, container: &Value, path: &Path, erro
 
 fn propagation(container: &Value, mount: &Value, path: &Path, errors: &mut ErrorList) {
     let mode = mount.text("mountPropagation");
-    if !matches!(mode, "" | "Bidirectional" | "HostToContainer" | "None") {
-        let allowed = &["Bidirectional", "HostToContainer", "None"];
-        errors.push(Error::not_supported(path.child("mountPropagation"), mode, allowed));
-    }
+    one_of_if_there(mount, path, "mountPropagation", &["Bidirectional", "HostToContainer", "None"], errors);
     if mode == "Bidirectional" && !container.flag("securityContext.privileged") {
         let detail = "Bidirectional mount propagation is available only to privileged containers";
         errors.push(Error::forbidden(path.child("mountPropagation"), detail));

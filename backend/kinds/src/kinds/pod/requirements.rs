@@ -20,12 +20,48 @@ fn is_huge_page(name: &str) -> bool {
     name.starts_with("hugepages-")
 }
 
-/// A resource a container may request.
-pub(crate) fn container_resource_name(name: &str, path: &Path, errors: &mut ErrorList) {
+/// May more be promised of it than there is?
+pub(crate) fn is_overcommit_allowed(name: &str) -> bool {
+    is_native(name) && !is_huge_page(name)
+}
+
+/// Resources that need no prefix.
+const STANDARD: &[&str] = &[
+    "configmaps",
+    "cpu",
+    "ephemeral-storage",
+    "limits.cpu",
+    "limits.ephemeral-storage",
+    "limits.memory",
+    "memory",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "requests.cpu",
+    "requests.ephemeral-storage",
+    "requests.memory",
+    "requests.storage",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+    "storage",
+];
+
+/// A resource of whatever: a standard one, or one with a prefix.
+pub(crate) fn resource_name(name: &str, path: &Path, errors: &mut ErrorList) {
     let wrong = names::is_qualified_name(name);
     if !wrong.is_empty() {
-        return push_all(wrong, name, path, errors);
+        push_all(wrong, name, path, errors);
+    } else if !name.contains('/') && !STANDARD.contains(&name) && !is_huge_page(name) {
+        errors.push(Error::invalid(path.clone(), name, "must be a standard resource type or fully qualified"));
     }
+}
+
+/// A resource a container may request.
+pub(crate) fn container_resource_name(name: &str, path: &Path, errors: &mut ErrorList) {
+    resource_name(name, path, errors);
     let fine = if name.contains('/') {
         let quota = format!("requests.{name}");
         is_native(name) || (!name.starts_with("requests.") && names::is_qualified_name(&quota).is_empty())
@@ -38,10 +74,6 @@ pub(crate) fn container_resource_name(name: &str, path: &Path, errors: &mut Erro
     let detail = if name.contains('/') {
         "doesn't follow extended resource name standard"
     } else {
-        let known = ["storage", "pods", "services", "secrets", "configmaps", "requests.cpu", "limits.cpu"];
-        if !known.contains(&name) {
-            errors.push(Error::invalid(path.clone(), name, "must be a standard resource type or fully qualified"));
-        }
         "must be a standard resource for containers"
     };
     errors.push(Error::invalid(path.clone(), name, detail));
@@ -64,10 +96,13 @@ pub(crate) fn resource_list(
     for (name, value) in list.as_object().into_iter().flatten() {
         let path = path.key(name);
         name_rule(name, &path, errors);
-        if let Some(quantity) = crate::checks::quantity(value, &path, errors)
-            && quantity.is_negative()
-        {
-            errors.push(Error::invalid(path, bare(value).as_ref(), NEGATIVE));
+        let Some(quantity) = crate::checks::quantity(value, &path, errors) else { continue };
+        if quantity.is_negative() {
+            errors.push(Error::invalid(path.clone(), bare(value).as_ref(), NEGATIVE));
+        }
+        // What cannot be shared cannot be divided.
+        if name.contains('/') && !is_native(name) && quantity.milli() % 1000 != 0 {
+            errors.push(Error::invalid(path, bare(value).as_ref(), "must be an integer"));
         }
     }
 }
@@ -86,7 +121,7 @@ pub(super) fn validate(
     let parse = |value: &Value| Quantity::parse(&bare(value)).ok();
     for (name, value) in requests.as_object().into_iter().flatten() {
         let Some(request) = parse(value) else { continue };
-        let overcommit = is_native(name) && !is_huge_page(name);
+        let overcommit = is_overcommit_allowed(name);
         match limits.get(name).and_then(parse) {
             Some(limit) if request != limit && !overcommit => {
                 let detail = format!("must be equal to {name} limit of {limit}");

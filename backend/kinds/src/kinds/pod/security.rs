@@ -7,7 +7,7 @@ use pilothouse_api::{
 use serde_json::Value;
 
 use super::spec::Context;
-use crate::{checks::one_of_if_set, value::Look};
+use crate::{checks::one_of_if_there, value::Look};
 
 const PROFILE_TYPES: &[&str] = &["Localhost", "RuntimeDefault", "Unconfined"];
 const MAX_APPARMOR_NAME: usize = 4095;
@@ -27,9 +27,9 @@ pub(super) fn pod(context: &Context<'_>, path: &Path, errors: &mut ErrorList) {
         errors.push(Error::invalid(inner.child("shareProcessNamespace"), true, detail));
     }
     sysctls(context, &inner.child("sysctls"), errors);
-    one_of_if_set(security, &inner, "fsGroupChangePolicy", &["Always", "OnRootMismatch"], errors);
-    one_of_if_set(security, &inner, "supplementalGroupsPolicy", &["Merge", "Strict"], errors);
-    one_of_if_set(security, &inner, "seLinuxChangePolicy", &["MountOption", "Recursive"], errors);
+    one_of_if_there(security, &inner, "fsGroupChangePolicy", &["Always", "OnRootMismatch"], errors);
+    one_of_if_there(security, &inner, "supplementalGroupsPolicy", &["Merge", "Strict"], errors);
+    one_of_if_there(security, &inner, "seLinuxChangePolicy", &["MountOption", "Recursive"], errors);
     profiles(security, &inner, errors);
     if !context.host_users {
         for (key, name) in [("hostPID", "HostPID"), ("hostIPC", "HostIPC"), ("hostNetwork", "hostNetwork")] {
@@ -86,7 +86,7 @@ pub(super) fn container(security: &Value, host_users: bool, path: &Path, errors:
     for key in ["runAsUser", "runAsGroup"] {
         id(security.at(key), &path.child(key), errors);
     }
-    one_of_if_set(security, path, "procMount", &["Default", "Unmasked"], errors);
+    one_of_if_there(security, path, "procMount", &["Default", "Unmasked"], errors);
     if host_users && security.text("procMount") == "Unmasked" {
         let detail = "`hostUsers` must be false to use `Unmasked`";
         errors.push(Error::invalid(path.child("procMount"), "Unmasked", detail));
@@ -106,38 +106,61 @@ pub(super) fn container(security: &Value, host_users: bool, path: &Path, errors:
 
 /// Seccomp and AppArmor.
 fn profiles(security: &Value, path: &Path, errors: &mut ErrorList) {
-    for (key, what) in [("seccompProfile", "seccomp"), ("appArmorProfile", "AppArmor")] {
-        let profile = security.at(key);
-        if !profile.is_object() {
-            continue;
+    seccomp(security.at("seccompProfile"), &path.child("seccompProfile"), errors);
+    app_armor(security.at("appArmorProfile"), &path.child("appArmorProfile"), errors);
+}
+
+fn seccomp(profile: &Value, path: &Path, errors: &mut ErrorList) {
+    if !profile.is_object() {
+        return;
+    }
+    let (kind, name) = (profile.text("type"), profile.at("localhostProfile").as_str());
+    profile_type(kind, "seccompProfile", path, errors);
+    let local = path.child("localhostProfile");
+    match name {
+        None if kind == "Localhost" => {
+            errors.push(Error::required(local, "must be set when seccomp type is Localhost"));
         }
-        let path = path.child(key);
-        let local = path.child("localhostProfile");
-        let name = profile.at("localhostProfile").as_str();
-        match profile.text("type") {
-            "" => errors.push(Error::required(path.child("type"), format!("type is required when {key} is set"))),
-            "Localhost" => match name {
-                None | Some("") => {
-                    errors.push(Error::required(local, format!("must be set when {what} type is Localhost")));
-                }
-                Some(name) if key == "seccompProfile" => super::access_paths_ok(name, &local, errors),
-                Some(name) => {
-                    if name.trim() != name {
-                        errors.push(Error::invalid(local.clone(), name, "must not be padded with whitespace"));
-                    }
-                    if name.len() > MAX_APPARMOR_NAME {
-                        errors.push(Error::too_long(local, MAX_APPARMOR_NAME));
-                    }
-                }
-            },
-            kind if PROFILE_TYPES.contains(&kind) => {
-                if name.is_some() {
-                    let detail = format!("can only be set when {what} type is Localhost");
-                    let value = if key == "seccompProfile" { profile.clone() } else { name.into() };
-                    errors.push(Error::invalid(local, value, detail));
-                }
+        Some(name) if kind == "Localhost" => super::access_paths_ok(name, &local, errors),
+        Some(name) => {
+            let shown = format!("{{\"Type\":{},\"LocalhostProfile\":{}}}", Value::from(kind), Value::from(name));
+            let detail = "can only be set when seccomp type is Localhost";
+            errors.push(Error::invalid(local, name, detail).showing(Some(shown)));
+        }
+        None => {}
+    }
+}
+
+fn app_armor(profile: &Value, path: &Path, errors: &mut ErrorList) {
+    if !profile.is_object() {
+        return;
+    }
+    let (kind, name) = (profile.text("type"), profile.at("localhostProfile").as_str());
+    profile_type(kind, "appArmorProfile", path, errors);
+    let local = path.child("localhostProfile");
+    match (kind, name) {
+        ("Localhost", None | Some("")) => {
+            errors.push(Error::required(local, "must be set when AppArmor type is Localhost"));
+        }
+        ("Localhost", Some(name)) => {
+            if name.trim() != name {
+                errors.push(Error::invalid(local.clone(), name, "must not be padded with whitespace"));
             }
-            other => errors.push(Error::not_supported(path.child("type"), other, PROFILE_TYPES)),
+            if name.len() > MAX_APPARMOR_NAME {
+                errors.push(Error::too_long(local, MAX_APPARMOR_NAME));
+            }
         }
+        (kind, Some(name)) if PROFILE_TYPES.contains(&kind) => {
+            errors.push(Error::invalid(local, name, "can only be set when AppArmor type is Localhost"));
+        }
+        _ => {}
+    }
+}
+
+fn profile_type(kind: &str, what: &str, path: &Path, errors: &mut ErrorList) {
+    match kind {
+        "" => errors.push(Error::required(path.child("type"), format!("type is required when {what} is set"))),
+        kind if PROFILE_TYPES.contains(&kind) => {}
+        other => errors.push(Error::not_supported(path.child("type"), other, PROFILE_TYPES)),
     }
 }

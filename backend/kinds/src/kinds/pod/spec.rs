@@ -24,6 +24,8 @@ const MAX_HOSTNAME: usize = 64;
 /// What the checks of one pod's parts need to know of the whole.
 pub(super) struct Context<'a> {
     pub spec: &'a Value,
+    /// The names of the volumes that are fine.
+    pub volumes: Vec<&'a str>,
     pub grace: Option<i64>,
     pub host_users: bool,
     /// A pod, not a template.
@@ -72,8 +74,8 @@ fn validate(spec: &Value, metadata: &Value, path: &Path, is_pod: bool, errors: &
         errors.push(Error::required(path.child("terminationGracePeriodSeconds"), ""));
     }
     let host_users = spec.at("hostUsers").as_bool().unwrap_or(true);
-    let context = Context { spec, grace, host_users, is_pod };
-    volumes::validate(spec, metadata, &path.child("volumes"), errors);
+    let volumes = volumes::validate(spec, metadata, &path.child("volumes"), errors);
+    let context = Context { spec, volumes, grace, host_users, is_pod };
     resource_claims(spec, &path.child("resourceClaims"), errors);
     containers::validate(&context, path, errors);
     pod_resources(spec, path, errors);
@@ -101,7 +103,12 @@ fn validate(spec: &Value, metadata: &Value, path: &Path, is_pod: bool, errors: &
         errors,
     );
     if spec.has("os") {
-        one_of(spec.at("os"), &path.child("os"), "name", &["linux", "windows"], errors);
+        let (name, at) = (spec.text("os.name"), path.child("os"));
+        if name.is_empty() {
+            errors.push(Error::required(at.child("name"), ""));
+        } else if !matches!(name, "linux" | "windows") {
+            errors.push(Error::not_supported(at, name, &["linux", "windows"]));
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use serde_json::Value;
 use super::environment;
 use crate::{
     checks::{one_of_if_set, push_all, required},
-    kinds::persistent_volume_claim,
+    kinds::{persistent_volume::csi_driver_name, persistent_volume_claim},
+    meta::{validate_annotations, validate_labels},
     value::{Look, bare},
 };
 
@@ -30,7 +31,7 @@ const SOURCES: &[(&str, &[&str])] = &[
     ("cephfs", &["monitors"]),
     ("cinder", &["volumeID"]),
     ("configMap", &["name"]),
-    ("csi", &["driver"]),
+    ("csi", &[]),
     ("downwardAPI", &[]),
     ("emptyDir", &[]),
     ("ephemeral", &["volumeClaimTemplate"]),
@@ -56,7 +57,8 @@ const SOURCES: &[(&str, &[&str])] = &[
     ("vsphereVolume", &["volumePath"]),
 ];
 
-pub(super) fn validate(spec: &Value, metadata: &Value, path: &Path, errors: &mut ErrorList) {
+/// What is wrong with the volumes; the names of those that are fine.
+pub(super) fn validate<'a>(spec: &'a Value, metadata: &Value, path: &Path, errors: &mut ErrorList) -> Vec<&'a str> {
     let volumes = spec.list("volumes");
     let pod = metadata.text("name");
     let created: Vec<String> = volumes
@@ -64,18 +66,26 @@ pub(super) fn validate(spec: &Value, metadata: &Value, path: &Path, errors: &mut
         .filter(|v| !pod.is_empty() && v.has("ephemeral"))
         .map(|v| format!("{pod}-{}", v.text("name")))
         .collect();
-    let mut seen = Vec::new();
+    let mut fine = Vec::new();
     for (index, volume) in volumes.iter().enumerate() {
-        let path = path.index(index);
-        source(volume, &path, errors);
+        let (path, before) = (path.index(index), errors.len());
+        source(volume, metadata.is_object(), &path, errors);
         let name = volume.text("name");
+        if volume.has("ephemeral") && !pod.is_empty() && !name.is_empty() {
+            let claim = format!("{pod}-{name}");
+            for wrong in names::is_dns1123_subdomain(&claim) {
+                errors.push(Error::invalid(path.child("name"), name, format!("PVC name {claim:?}: {wrong}")));
+            }
+        }
         if required(volume, &path, "name", errors) {
             push_all(names::is_dns1123_label(name), name, &path.child("name"), errors);
         }
-        if seen.contains(&name) {
+        if fine.contains(&name) {
             errors.push(Error::duplicate(path.child("name"), name));
         }
-        seen.push(name);
+        if errors.len() == before {
+            fine.push(name);
+        }
         let claim = volume.text("persistentVolumeClaim.claimName");
         if created.iter().any(|c| c == claim) {
             let path = path.child("persistentVolumeClaim").child("claimName");
@@ -83,9 +93,10 @@ pub(super) fn validate(spec: &Value, metadata: &Value, path: &Path, errors: &mut
             errors.push(Error::invalid(path, claim, detail));
         }
     }
+    fine
 }
 
-fn source(volume: &Value, path: &Path, errors: &mut ErrorList) {
+fn source(volume: &Value, is_pod: bool, path: &Path, errors: &mut ErrorList) {
     let mut found = 0;
     for (kind, fields) in SOURCES.iter().filter(|(kind, _)| volume.has(kind)) {
         found += 1;
@@ -113,10 +124,19 @@ fn source(volume: &Value, path: &Path, errors: &mut ErrorList) {
             "ephemeral" => {
                 let (template, path) = (source.at("volumeClaimTemplate"), path.child("volumeClaimTemplate"));
                 if template.is_object() {
+                    let (metadata, at) = (template.at("metadata"), path.child("metadata"));
+                    validate_annotations(metadata.at("annotations"), &at.child("annotations"), errors);
+                    validate_labels(metadata.at("labels"), &at.child("labels"), errors);
                     persistent_volume_claim::validate_spec(template.at("spec"), &path.child("spec"), errors);
                 }
             }
-            "image" => one_of_if_set(source, &path, "pullPolicy", &["Always", "IfNotPresent", "Never"], errors),
+            "image" => {
+                // A template may leave the reference to whoever makes pods of it.
+                if is_pod {
+                    required(source, &path, "reference", errors);
+                }
+                one_of_if_set(source, &path, "pullPolicy", &["Always", "IfNotPresent", "Never"], errors);
+            }
             _ => volume_source_common(kind, source, &path, errors),
         }
     }
@@ -141,7 +161,7 @@ pub(crate) fn volume_source_common(kind: &str, source: &Value, path: &Path, erro
         "hostPath" => host_path(source, path, errors),
         "nfs" => {
             let at = source.text("path");
-            if !at.is_empty() && !at.starts_with('/') {
+            if !at.starts_with('/') {
                 errors.push(Error::invalid(path.child("path"), at, "must be an absolute path"));
             }
         }
@@ -152,9 +172,12 @@ pub(crate) fn volume_source_common(kind: &str, source: &Value, path: &Path, erro
             }
         }
         "csi" => {
-            let driver = source.text("driver");
-            if !driver.is_empty() {
-                push_all(names::is_dns1123_subdomain(&driver.to_lowercase()), driver, &path.child("driver"), errors);
+            csi_driver_name(source.text("driver"), &path.child("driver"), errors);
+            let secret = source.at("nodePublishSecretRef");
+            if secret.is_object() && required(secret, &path.child("nodePublishSecretRef"), "name", errors) {
+                // Upstream's path of the name lacks the secret, and so does ours.
+                let name = secret.text("name");
+                push_all(names::is_dns1123_subdomain(name), name, &path.child("name"), errors);
             }
         }
         _ => {}
@@ -210,8 +233,7 @@ fn downward_items(source: &Value, path: &Path, errors: &mut ErrorList) {
                 );
             }
             (false, false) => {
-                errors
-                    .push(Error::required(path.child("fieldRef"), "one of fieldRef and resourceFieldRef is required"));
+                errors.push(Error::required(path.clone(), "one of fieldRef and resourceFieldRef is required"));
             }
         }
         mode(item, "mode", path, errors);
@@ -229,18 +251,18 @@ fn projected(source: &Value, path: &Path, errors: &mut ErrorList) {
                 found += 1;
                 required(source.at(key), &item.child(key), "name", errors);
                 items(source.at(key), &item.child(key), errors);
-                paths_of(source.at(key).list("items"), &mut paths, path, errors);
+                let name = Some(source.at(key).text("name"));
+                paths_of(source.at(key).list("items"), name, &mut paths, path, errors);
             }
         }
         if source.has("downwardAPI") {
             found += 1;
             downward_items(source.at("downwardAPI"), &item.child("downwardAPI"), errors);
-            paths_of(source.list("downwardAPI.items"), &mut paths, path, errors);
+            paths_of(source.list("downwardAPI.items"), None, &mut paths, path, errors);
         }
         if source.has("serviceAccountToken") {
             found += 1;
-            token(source.at("serviceAccountToken"), &item.child("serviceAccountToken"), errors);
-            paths_of(std::slice::from_ref(source.at("serviceAccountToken")), &mut paths, path, errors);
+            token(source.at("serviceAccountToken"), &item.child("serviceAccountToken"), path, errors);
         }
         if source.has("clusterTrustBundle") {
             found += 1;
@@ -255,18 +277,25 @@ fn projected(source: &Value, path: &Path, errors: &mut ErrorList) {
     }
 }
 
-/// Two sources may not write the same file.
-fn paths_of<'a>(items: &'a [Value], seen: &mut Vec<&'a str>, path: &Path, errors: &mut ErrorList) {
+/// Two sources may not write the same file (tokens are not looked at); told of is the source if it has a name.
+fn paths_of<'a>(
+    items: &'a [Value],
+    source: Option<&str>,
+    seen: &mut Vec<&'a str>,
+    path: &Path,
+    errors: &mut ErrorList,
+) {
     for at in items.iter().map(|item| item.text("path")).filter(|at| !at.is_empty()) {
         if seen.contains(&at) {
-            errors.push(Error::invalid(path.clone(), at, "conflicting duplicate paths"));
+            errors.push(Error::invalid(path.clone(), source.unwrap_or(at), "conflicting duplicate paths"));
         } else {
             seen.push(at);
         }
     }
 }
 
-fn token(token: &Value, path: &Path, errors: &mut ErrorList) {
+/// Upstream tells of a wrong file at the volume, and so do we.
+fn token(token: &Value, path: &Path, volume: &Path, errors: &mut ErrorList) {
     match token.int("expirationSeconds") {
         Some(seconds) if seconds < MIN_TOKEN_SECONDS => {
             let detail = "may not specify a duration less than 10 minutes";
@@ -278,8 +307,8 @@ fn token(token: &Value, path: &Path, errors: &mut ErrorList) {
         }
         _ => {}
     }
-    if required(token, path, "path", errors) {
-        local_path(token.text("path"), &path.child("path"), errors);
+    if required(token, volume, "path", errors) {
+        local_path(token.text("path"), &volume.child("path"), errors);
     }
 }
 
@@ -295,7 +324,7 @@ fn trust_bundle(bundle: &Value, path: &Path, errors: &mut ErrorList) {
     local_path(bundle.text("path"), &path.child("path"), errors);
 }
 
-fn no_backsteps(at: &str, path: &Path, errors: &mut ErrorList) {
+pub(crate) fn no_backsteps(at: &str, path: &Path, errors: &mut ErrorList) {
     if at.split('/').any(|part| part == "..") {
         errors.push(Error::invalid(path.clone(), at, "must not contain '..'"));
     }

@@ -4,11 +4,11 @@ use pilothouse_api::{
     field::{Error, ErrorList, Path},
     names,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{has_cluster_ip, is_external, is_headless, needs_health_check};
 use crate::{
-    checks::{one_of, one_of_if_set, port_number_or_name, push_all},
+    checks::{one_of, one_of_if_there, port_number_or_name, push_all},
     meta,
     value::Look,
 };
@@ -104,7 +104,12 @@ fn ports(spec: &Value, path: &Path, errors: &mut ErrorList) {
             nodes.push((protocol, node));
         }
         if pairs.contains(&(protocol, number)) {
-            errors.push(Error::duplicate(path.clone(), json!({"port": number, "protocol": protocol})));
+            // Upstream shows the rest of it empty, in the words of its own code.
+            let shown = format!(
+                "{{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{number},\"TargetPort\":0,\"NodePort\":0}}",
+                Value::from(protocol)
+            );
+            errors.push(Error::duplicate(path.clone(), protocol).showing(Some(shown)));
         }
         pairs.push((protocol, number));
     }
@@ -153,7 +158,7 @@ fn cluster_ips(service: &Value, path: &Path, errors: &mut ErrorList) {
             errors.push(Error::duplicate(path, *family));
         }
     }
-    one_of_if_set(spec, path, "ipFamilyPolicy", &["PreferDualStack", "RequireDualStack", "SingleStack"], errors);
+    one_of_if_there(spec, path, "ipFamilyPolicy", &["PreferDualStack", "RequireDualStack", "SingleStack"], errors);
     if ips.first() == Some(&"None") {
         if ips.len() > 1 {
             errors.push(Error::invalid(at, value(), "'None' must be the first and only value"));
@@ -249,10 +254,14 @@ fn traffic(service: &Value, path: &Path, errors: &mut ErrorList) {
         }
     }
     if has_cluster_ip(service) {
-        one_of(spec, path, "internalTrafficPolicy", &["Cluster", "Local"], errors);
+        if spec.has("internalTrafficPolicy") {
+            one_of_if_there(spec, path, "internalTrafficPolicy", &["Cluster", "Local"], errors);
+        } else {
+            errors.push(Error::required(path.child("internalTrafficPolicy"), ""));
+        }
     }
     let distributions = &["PreferClose", "PreferSameZone", "PreferSameNode"];
-    one_of_if_set(spec, path, "trafficDistribution", distributions, errors);
+    one_of_if_there(spec, path, "trafficDistribution", distributions, errors);
 }
 
 pub(super) fn update(new: &Value, old: &Value, errors: &mut ErrorList) {
