@@ -227,7 +227,16 @@ pub fn decode_options(headers: &HeaderMap, body: &[u8]) -> Result<Value, Status>
         "application/yaml" | "application/x-yaml" | "text/yaml" => Format::Yaml,
         _ => Format::Json,
     };
-    Ok(decode::parse(body, format, FieldValidation::Ignore)?.object)
+    let unknown = |why: &str| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
+    let sent = decode::parse(body, format, FieldValidation::Ignore).map_err(|status| {
+        let why = status.message.strip_prefix("error decoding patch: ").map(str::to_owned);
+        why.map_or(status, |why| unknown(&why))
+    })?;
+    match sent.object {
+        options @ (Value::Object(_) | Value::Null) => Ok(options),
+        // Not what was meant, whatever it was: nothing is deleted by guessing.
+        _ => Err(unknown("json: the options are not an object")),
+    }
 }
 
 #[cfg(test)]

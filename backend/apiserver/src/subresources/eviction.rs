@@ -56,7 +56,8 @@ fn refused(budget: &str, status: &Value) -> Status {
 
 pub async fn evict(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
     let eviction = super::decoded(call, body, "policy", "v1", "Eviction").await?;
-    let dry_run = options::dry_run(call)?;
+    let in_body = options::dry_run_of_body(call, &eviction["deleteOptions"]["dryRun"])?;
+    let dry_run = in_body || options::dry_run(call)?;
     let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
     let own = metadata::text(&eviction, "name");
     if !own.is_empty() && own != name {

@@ -52,6 +52,15 @@ async fn asked(call: &mut Call, body: Body, present: &Value) -> Result<Value, St
     if call.info.verb == "update" {
         let decoded = negotiate::decode(&call.parts.headers, &bytes, schema, validation)?;
         call.warnings.extend(decoded.warnings);
+        let (name, sent) = (&call.info.name, metadata::text(&decoded.object, "name"));
+        if sent.is_empty() {
+            let why = "undeterminable: name must be provided";
+            return Err(Status::bad_request(format!("the name of the object ({name} based on URL) was {why}")));
+        }
+        if sent != name.as_str() {
+            let why = format!("the name of the object ({sent}) does not match the name on the URL ({name})");
+            return Err(Status::bad_request(why));
+        }
         return Ok(decoded.object);
     }
     let mut scale = present.clone();

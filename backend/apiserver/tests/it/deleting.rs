@@ -57,6 +57,32 @@ async fn propagation_becomes_finalizers() {
     }
 }
 
+/// What asked to change nothing changes nothing, however it was asked.
+#[tokio::test]
+async fn dry_runs_in_the_body() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("a", &json!({}))).await;
+    let path = format!("{MAPS}/a");
+    for (options, want) in [
+        (json!({"dryRun": ["All"]}), 200),
+        (json!({"dryRun": ["all"]}), 422),
+        (json!({"dryRun": ["All", "Some"]}), 422),
+        (json!({"dryRun": [""]}), 422),
+        (json!({"dryRun": "All"}), 400),
+        (json!({"kind": "Pod", "apiVersion": "v1"}), 400),
+        (json!({"gracePeriodSeconds": "x"}), 400),
+        (json!([]), 400),
+        (json!("All"), 400),
+    ] {
+        let reply = delete_with(&admin, &path, &options).await;
+        assert_eq!(reply.status, want, "{options} {}", reply.text());
+        admin.get(&path).await.expect(200);
+    }
+    delete_with(&admin, &path, &json!({"dryRun": []})).await.expect(200);
+    assert_eq!(admin.get(&path).await.status, 404);
+}
+
 #[tokio::test]
 async fn preconditions() {
     let cluster = TestCluster::start().await;

@@ -35,7 +35,7 @@ async fn the_three_formats() {
         ("merge", json!({"spec": {"replicas": "many"}}), 422),
         ("merge", json!({"metadata": {"name": "other"}}), 400),
         ("merge", json!({"metadata": {"resourceVersion": "1"}}), 409),
-        ("strategic-merge", json!({"metadata": {"uid": "someone-else"}}), 409),
+        ("strategic-merge", json!({"metadata": {"uid": "someone-else"}}), 422),
     ] {
         let reply = admin.patch(&path, format, &patch).await;
         assert_eq!(reply.status, status, "{format} {patch}: {}", reply.text());

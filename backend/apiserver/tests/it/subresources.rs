@@ -17,6 +17,13 @@ async fn scale() {
     scale["spec"]["replicas"] = json!(5);
     assert_eq!(admin.put(&path, &scale).await.expect(200)["spec"]["replicas"], 5);
     assert_eq!(admin.put(&path, &scale).await.said(), "409 Conflict");
+    for (name, why) in [("", "name must be provided"), ("x", "does not match the name on the URL (web)")] {
+        let mut other = scale.clone();
+        other["metadata"]["name"] = name.into();
+        let refused = admin.put(&path, &other).await;
+        assert_eq!(refused.status, 400, "{}", refused.text());
+        assert!(refused.message().contains(why), "{}", refused.message());
+    }
     assert_eq!(admin.patch(&path, "merge", &json!({"spec": {"replicas": 7}})).await.expect(200)["spec"]["replicas"], 7);
     assert_eq!(admin.patch(&path, "merge", &json!({"spec": {"replicas": -1}})).await.status, 422);
     assert_eq!(admin.get(&format!("{all}/web")).await.json()["spec"]["replicas"], 7);
@@ -69,6 +76,14 @@ async fn evictions_ask_the_budget() {
     budget["status"] = json!({"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1,
                               "expectedPods": 2});
     admin.put(&format!("{budgets}/pdb/status"), &budget).await.expect(200);
+    // A trial takes nothing, and is asked for in the options.
+    for (dry_run, code) in [(json!(["All"]), 201), (json!(["all"]), 422)] {
+        let mut trial = eviction("a");
+        trial["deleteOptions"] = json!({ "dryRun": dry_run });
+        assert_eq!(admin.post(&format!("{all}/a/eviction"), &trial).await.status, code, "{trial}");
+        assert_eq!(admin.get(&format!("{budgets}/pdb")).await.json()["status"]["disruptionsAllowed"], 1);
+        admin.get(&format!("{all}/a")).await.expect(200);
+    }
     let (one, two) = (eviction("a"), eviction("b"));
     let (path_a, path_b) = (format!("{all}/a/eviction"), format!("{all}/b/eviction"));
     let (one, two) = tokio::join!(admin.post(&path_a, &one), admin.post(&path_b, &two));
