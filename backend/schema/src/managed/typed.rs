@@ -215,10 +215,11 @@ pub fn compare(typed: Typed, old: Option<&Value>, new: Option<&Value>) -> Compar
     // What is held by value is there even if nobody wrote it.
     let nothing = if typed.by_value { old.or(new).and_then(empty_of) } else { None };
     let (old, new) = (old.or(nothing), new.or(nothing));
-    // A list or map that is null is not there.
+    // A list or map that is null is as good as an empty one, but for being something else than that.
+    let full = |value: &Value| !matches!(typed.shape(value), Shape::Leaf) && !empty(Some(value));
     let (old, new) = match (old, new) {
-        (Some(Value::Null), Some(new)) if !matches!(typed.shape(new), Shape::Leaf) => (None, Some(new)),
-        (Some(old), Some(Value::Null)) if !matches!(typed.shape(old), Shape::Leaf) => (Some(old), None),
+        (Some(Value::Null), Some(new)) if full(new) => (empty_of(new), Some(new)),
+        (Some(old), Some(Value::Null)) if full(old) => (Some(old), empty_of(old)),
         both => both,
     };
     let (shape, other) = match (old, new) {
