@@ -12,15 +12,13 @@ use crate::{
     checks::push_all,
     columns::{AGE, Column, NAME, age, name},
     human::human_duration,
-    strategy::{Field, Strategy, subdomain_name},
+    strategy::{Field, Strategy, path_segment_name},
     value::{Look, MapExt, dig, object, semantic_eq},
 };
 
 pub(crate) static STRATEGY: Strategy = Strategy {
     // Bootstrap clients of old used names such as system:node:x.
-    name: |name, prefix| {
-        if name.contains(':') { names::is_path_segment_name(name) } else { subdomain_name(name, prefix) }
-    },
+    name: path_segment_name,
     prepare_update: |new, old| new.keep(old, "spec"),
     prepare_status_update: |new, old| {
         keep_conditions(new, old, &["Approved", "Denied"]);

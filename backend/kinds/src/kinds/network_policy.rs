@@ -8,7 +8,7 @@ use pilothouse_api::{
 use serde_json::{Value, json};
 
 use crate::{
-    checks::{label_selector, one_of_if_set, port_number_or_name, push_all, required},
+    checks::{label_selector, one_of_if_there, port_number_or_name, push_all, required},
     columns::{AGE, Column, NAME, age, name, selector},
     strategy::{Generation, Strategy},
     value::{Look, MapExt, items, members, object},
@@ -88,7 +88,7 @@ fn validate(policy: &Value, errors: &mut ErrorList) {
 }
 
 fn port(port: &Value, path: &Path, errors: &mut ErrorList) {
-    one_of_if_set(port, path, "protocol", &["TCP", "UDP", "SCTP"], errors);
+    one_of_if_there(port, path, "protocol", &["TCP", "UDP", "SCTP"], errors);
     let (first, last) = (port.at("port"), port.int("endPort"));
     if !first.is_null() {
         port_number_or_name(first, &path.child("port"), errors);

@@ -287,7 +287,7 @@ fn source(spec: &Value, path: &Path, errors: &mut ErrorList) {
             "local" => pod::no_backsteps(source.text("path"), &path.child("path"), errors),
             _ => pod::volume_source_common(kind, source, &path, errors),
         }
-        if **kind == "local" && !spec.has("nodeAffinity.required") {
+        if **kind == "local" && !spec.has("nodeAffinity") {
             let at = Path::new("spec").child("nodeAffinity");
             errors.push(Error::required(at, "Local volume requires node affinity"));
         }

@@ -5,7 +5,7 @@ use pilothouse_api::field::{Error, ErrorList, Path};
 use serde_json::Value;
 
 use crate::{
-    checks::{immutable, one_of_if_set},
+    checks::{immutable, one_of},
     columns::{AGE, Column, NAME, age, name},
     strategy::{Generation, Strategy},
     value::{Look, MapExt},
@@ -63,5 +63,5 @@ fn validate(class: &Value, errors: &mut ErrorList) {
         let detail = format!("maximum allowed value of a user defined priority is {HIGHEST}");
         errors.push(Error::forbidden(Path::new("value"), detail));
     }
-    one_of_if_set(class, &Path::root(), "preemptionPolicy", &["PreemptLowerPriority", "Never"], errors);
+    one_of(class, &Path::root(), "preemptionPolicy", &["PreemptLowerPriority", "Never"], errors);
 }

@@ -10,7 +10,7 @@ use pilothouse_cel::Type;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    checks::{label_selector, one_of_if_set, push_all, required},
+    checks::{label_selector, one_of_if_there, push_all, required},
     columns::{AGE, Column, NAME, age, name},
     expressions::{Names, Wanted, expression},
     strategy::{Generation, Strategy},
@@ -79,13 +79,13 @@ fn webhook(webhook: &Value, path: &Path, errors: &mut ErrorList) {
     for (index, rule) in webhook.list("rules").iter().enumerate() {
         self::rule(rule, &path.child("rules").index(index), errors);
     }
-    one_of_if_set(webhook, path, "failurePolicy", &["Fail", "Ignore"], errors);
-    one_of_if_set(webhook, path, "matchPolicy", &["Equivalent", "Exact"], errors);
-    one_of_if_set(webhook, path, "reinvocationPolicy", &["IfNeeded", "Never"], errors);
-    match webhook.text("sideEffects") {
-        "" => errors.push(Error::required(path.child("sideEffects"), "must specify one of None, NoneOnDryRun")),
-        "None" | "NoneOnDryRun" => {}
-        other => errors.push(Error::not_supported(path.child("sideEffects"), other, &["None", "NoneOnDryRun"])),
+    one_of_if_there(webhook, path, "failurePolicy", &["Fail", "Ignore"], errors);
+    one_of_if_there(webhook, path, "matchPolicy", &["Equivalent", "Exact"], errors);
+    one_of_if_there(webhook, path, "reinvocationPolicy", &["IfNeeded", "Never"], errors);
+    if webhook.has("sideEffects") {
+        one_of_if_there(webhook, path, "sideEffects", &["None", "NoneOnDryRun"], errors);
+    } else {
+        errors.push(Error::required(path.child("sideEffects"), "must specify one of None, NoneOnDryRun"));
     }
     if let Some(seconds) = webhook.int("timeoutSeconds").filter(|s| !(1..=30).contains(s)) {
         let detail = "the timeout value must be between 1 and 30 seconds";
@@ -205,7 +205,7 @@ pub(super) fn rule(rule: &Value, path: &Path, errors: &mut ErrorList) {
             }
         }
     }
-    one_of_if_set(rule, path, "scope", &["*", "Cluster", "Namespaced"], errors);
+    one_of_if_there(rule, path, "scope", &["*", "Cluster", "Namespaced"], errors);
 }
 
 /// Where a webhook is called: a URL or a Service.
@@ -222,7 +222,8 @@ pub(super) fn client_config(config: &Value, path: &Path, errors: &mut ErrorList)
                 let detail = format!("'https' is the only allowed URL scheme; {form}");
                 errors.push(Error::invalid(at.clone(), scheme, detail));
             }
-            let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+            // Without a scheme all of it is a path.
+            let rest = url.split_once("://").map_or("", |(_, rest)| rest);
             if rest.is_empty() || rest.starts_with('/') {
                 errors.push(Error::invalid(at.clone(), "", format!("host must be specified; {form}")));
             }
@@ -230,7 +231,7 @@ pub(super) fn client_config(config: &Value, path: &Path, errors: &mut ErrorList)
                 errors.push(Error::invalid(at.clone(), url, "user information is not permitted in the URL"));
             }
             for (mark, what) in [('#', "fragments"), ('?', "query parameters")] {
-                if rest.contains(mark) {
+                if url.contains(mark) {
                     errors.push(Error::invalid(at.clone(), url, format!("{what} are not permitted in the URL")));
                 }
             }
@@ -256,7 +257,11 @@ fn service_path(text: &str, path: &Path, errors: &mut Vec<Error>) {
         return;
     }
     let mut wrong = |detail: String| errors.push(Error::invalid(path.clone(), text, detail));
-    let Some(inner) = text.strip_prefix('/') else { return wrong("must start with a '/'".into()) };
+    if !text.starts_with('/') {
+        wrong("must start with a '/'".into());
+    }
+    // The first character goes, whatever it is.
+    let inner = text.char_indices().nth(1).map_or("", |(at, _)| &text[at..]);
     for (index, segment) in inner.strip_suffix('/').unwrap_or(inner).split('/').enumerate() {
         if segment.is_empty() {
             wrong(format!("segment[{index}] may not be empty"));

@@ -28,7 +28,7 @@ mod volumes;
 mod warnings;
 
 pub(crate) use affinity::{node_selector, tolerations};
-pub(crate) use requirements::{container_resource_name, is_overcommit_allowed, resource_name};
+pub(crate) use requirements::{container_resource_name, is_extended_resource, is_overcommit_allowed, resource_name};
 pub use resources::qos_class;
 pub(crate) use spec::template;
 pub(crate) use volumes::{access_paths_ok, no_backsteps, volume_source_common};

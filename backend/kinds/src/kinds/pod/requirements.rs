@@ -59,12 +59,18 @@ pub(crate) fn resource_name(name: &str, path: &Path, errors: &mut ErrorList) {
     }
 }
 
+/// A resource beyond those of Kubernetes itself, of which a quota can speak.
+pub(crate) fn is_extended_resource(name: &str) -> bool {
+    !is_native(name)
+        && !name.starts_with("requests.")
+        && names::is_qualified_name(&format!("requests.{name}")).is_empty()
+}
+
 /// A resource a container may request.
 pub(crate) fn container_resource_name(name: &str, path: &Path, errors: &mut ErrorList) {
     resource_name(name, path, errors);
     let fine = if name.contains('/') {
-        let quota = format!("requests.{name}");
-        is_native(name) || (!name.starts_with("requests.") && names::is_qualified_name(&quota).is_empty())
+        is_native(name) || is_extended_resource(name)
     } else {
         matches!(name, "cpu" | "memory" | "ephemeral-storage") || is_huge_page(name)
     };
