@@ -438,11 +438,11 @@ fn flow_control_and_devices() {
     check(
         "{apiVersion: resource.k8s.io/v1, kind: ResourceSlice, metadata: {name: r}, spec: {driver: D, pool: {}, devices: [{name: a}, {name: a}]}}",
         expect![[r#"
-        spec.driver: Invalid value: "D": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character (e.g. 'example.com', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')
-        spec.pool.name: Required value
-        spec: Required value: exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required
-        spec.devices[1].name: Duplicate value: "a"
-    "#]],
+            spec.pool.name: Required value
+            spec.pool.resourceSliceCount: Invalid value: 0: must be greater than zero
+            spec: Required value: exactly one of `nodeName`, `nodeSelector`, `allNodes`, `perDeviceNodeSelection` is required
+            spec.devices[1]: Duplicate value: "a"
+        "#]],
     );
 }
 
