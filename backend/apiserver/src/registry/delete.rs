@@ -108,7 +108,7 @@ impl Options {
 }
 
 /// An option of another type than it has.
-fn misfit(value: &Value, name: &str, expected: &str) -> Status {
+pub fn misfit(value: &Value, name: &str, expected: &str) -> Status {
     let shown = match value {
         Value::String(_) => "string".to_owned(),
         Value::Bool(_) => "bool".to_owned(),
