@@ -53,7 +53,9 @@ async fn wait(api: &ApiServer, revision: u64, time: Duration) {
             loop {
                 match watcher.next().await {
                     WatchItem::Progress(_) => {}
-                    _ => return,
+                    // It gives the same at once for ever; who waits for it would never let anybody else run.
+                    WatchItem::Closed => break,
+                    WatchItem::Event(_) | WatchItem::Gone => return,
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::Method;
 use pilothouse_api::Status;
 use pilothouse_kinds::Kind;
-use pilothouse_storage::{Key, Store};
+use pilothouse_storage::{Key, Store, WatchItem};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
@@ -131,7 +131,10 @@ async fn gone(store: &Store, storage: &str) -> bool {
                 return true;
             }
             let Ok(mut watcher) = store.watch(storage, None, None, view.revision) else { return false };
-            watcher.next().await;
+            // What is closed gives the same at once for ever.
+            if matches!(watcher.next().await, WatchItem::Closed) {
+                return false;
+            }
         }
     };
     tokio::time::timeout(ASK_AGAIN, empty).await.unwrap_or(false)
