@@ -13,23 +13,23 @@ use k8s_openapi::api::networking::v1::{IPAddress, ServiceCIDR};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::ClusterRole;
 use k8s_openapi::api::storage::v1::{StorageClass, VolumeAttributesClass};
+use kube::Client;
 use kube::runtime::watcher::Config;
-use kube::{Api, Client};
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::Store;
 
 /// Names and starts each cache; `[…]` narrows the watch.
 macro_rules! caches {
-    ($($field:ident: $kind:ty $([ $api:expr, $config:expr ])?,)*) => {
+    ($($field:ident: $kind:ty $([ $namespace:expr, $config:expr ])?,)*) => {
         pub struct Caches { $(pub $field: Store<$kind>,)* }
         impl Caches {
             /// Begins the watches. Handlers registered before see every object.
             pub fn start(&self, client: &Client, stop: &CancellationToken) {
                 $({
-                    let (api, config): (Api<$kind>, Config) = (Api::all(client.clone()), Config::default());
-                    $(let (api, config): (Api<$kind>, Config) = { let _ = (api, config); ($api(client.clone()), $config) };)?
-                    self.$field.start(api, config, stop.clone());
+                    let (namespace, config): (Option<&str>, Config) = (None, Config::default());
+                    $(let (namespace, config): (Option<&str>, Config) = { let _ = (namespace, config); ($namespace, $config) };)?
+                    self.$field.start(client.clone(), namespace, config, stop.clone());
                 })*
             }
 
@@ -44,16 +44,8 @@ macro_rules! caches {
 pub const ROOT_CA: &str = "kube-root-ca.crt";
 pub const NODE_LEASES: &str = "kube-node-lease";
 
-fn node_leases(client: Client) -> Api<Lease> {
-    Api::namespaced(client, NODE_LEASES)
-}
-
-fn system_secrets(client: Client) -> Api<Secret> {
-    Api::namespaced(client, "kube-system")
-}
-
 caches! {
-    bootstrap_tokens: Secret [system_secrets, Config::default().fields("type=bootstrap.kubernetes.io/token")],
+    bootstrap_tokens: Secret [Some("kube-system"), Config::default().fields("type=bootstrap.kubernetes.io/token")],
     certificate_signing_requests: CertificateSigningRequest,
     cluster_roles: ClusterRole,
     controller_revisions: ControllerRevision,
@@ -65,7 +57,7 @@ caches! {
     ip_addresses: IPAddress,
     jobs: Job,
     namespaces: Namespace,
-    node_leases: Lease [node_leases, Config::default()],
+    node_leases: Lease [Some(NODE_LEASES), Config::default()],
     nodes: Node,
     persistent_volume_claims: PersistentVolumeClaim,
     persistent_volumes: PersistentVolume,
@@ -74,7 +66,7 @@ caches! {
     replica_sets: ReplicaSet,
     replication_controllers: ReplicationController,
     resource_quotas: ResourceQuota,
-    root_ca_config_maps: ConfigMap [Api::all, Config::default().fields("metadata.name=kube-root-ca.crt")],
+    root_ca_config_maps: ConfigMap [None, Config::default().fields("metadata.name=kube-root-ca.crt")],
     service_accounts: ServiceAccount,
     service_cidrs: ServiceCIDR,
     services: Service,
