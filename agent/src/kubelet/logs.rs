@@ -75,6 +75,27 @@ async fn instances(context: &Context, uid: &str, container: &str) -> Result<Vec<
     Ok(all)
 }
 
+/// The instance that `--previous` means: the one that ended before what the container's status shows as its state.
+/// While it waits for its next start that is its newest, and so it is when the one before has been removed already.
+fn previous<'a>(found: &'a [v1::Container], status: Option<&ContainerStatus>) -> Option<&'a v1::Container> {
+    let is = |instance: &v1::Container, id: Option<&str>| {
+        id.and_then(|id| id.split_once("://")).is_some_and(|(_, id)| id == instance.id)
+    };
+    let last = status.and_then(|status| status.last_state.as_ref()?.terminated.as_ref()?.container_id.as_deref());
+    if let Some(last) = found.iter().find(|instance| is(instance, last)) {
+        return Some(last);
+    }
+    let newest = found.first()?;
+    let shown = status.and_then(|status| status.state.as_ref()?.terminated.as_ref()?.container_id.as_deref());
+    if newest.state == i32::from(v1::ContainerState::ContainerRunning) {
+        return found.get(1);
+    }
+    if status.is_none_or(|status| status.restart_count == 0) && is(newest, shown) {
+        return found.get(1);
+    }
+    found.get(1).filter(|_| is(newest, shown)).or(Some(newest))
+}
+
 pub(super) async fn answer(
     context: &Context,
     (namespace, pod, container): (&str, &str, &str),
@@ -93,8 +114,8 @@ pub(super) async fn answer(
     let uid = pod.metadata.uid.clone().unwrap_or_default();
     let mut found = instances(context, &uid, container).await?;
     found.retain(|found| found.state != i32::from(v1::ContainerState::ContainerCreated));
-    // While a container waits for its next start, its newest instance is the one that ended: the last, not the previous.
-    let Some(found) = found.into_iter().nth(usize::from(previous)) else {
+    let chosen = if previous { self::previous(&found, status(&pod, container)) } else { found.first() };
+    let Some(found) = chosen.cloned() else {
         return refuse(StatusCode::BAD_REQUEST, absence(&pod, container, previous));
     };
     let count = found.annotations.get(labels::RESTART_COUNT).and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -124,4 +145,53 @@ pub(super) async fn answer(
     let mut answer = Response::new(BodyExt::boxed(StreamBody::new(frames)));
     answer.headers_mut().insert(header::CONTENT_TYPE, http::HeaderValue::from_static("text/plain"));
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::{ContainerState, ContainerStateTerminated};
+
+    use super::*;
+
+    fn instance(id: &str, running: bool) -> v1::Container {
+        let state = if running { v1::ContainerState::ContainerRunning } else { v1::ContainerState::ContainerExited };
+        v1::Container { id: id.to_owned(), state: state.into(), ..Default::default() }
+    }
+
+    fn ended(id: &str) -> Option<ContainerState> {
+        let terminated =
+            ContainerStateTerminated { container_id: Some(format!("containerd://{id}")), ..Default::default() };
+        Some(ContainerState { terminated: Some(terminated), ..Default::default() })
+    }
+
+    #[test]
+    fn the_instance_before_the_one_that_is_shown() {
+        let status = |state: Option<ContainerState>, last_state, restart_count| ContainerStatus {
+            state,
+            last_state,
+            restart_count,
+            ..Default::default()
+        };
+        let (run, a, b) = (instance("c", true), instance("a", false), instance("b", false));
+        let cases = [
+            ("it runs for the first time", vec![&run], status(None, None, 0), None),
+            ("it runs again", vec![&run, &b], status(None, ended("b"), 1), Some("b")),
+            (
+                "it runs again, which its status does not say yet",
+                vec![&run, &b],
+                status(ended("b"), None, 0),
+                Some("b"),
+            ),
+            ("it ended for good", vec![&a], status(ended("a"), None, 0), None),
+            ("it waits for its next start", vec![&b, &a], status(None, ended("b"), 1), Some("b")),
+            ("it waits, the one before is gone", vec![&b], status(None, ended("b"), 1), Some("b")),
+            ("it has just ended again", vec![&b, &a], status(ended("b"), ended("a"), 1), Some("a")),
+            ("it has just ended again, the one before is gone", vec![&b], status(ended("b"), ended("a"), 1), Some("b")),
+            ("it never ran", vec![], status(None, None, 0), None),
+        ];
+        for (what, found, status, expected) in cases {
+            let found: Vec<v1::Container> = found.into_iter().cloned().collect();
+            assert_eq!(previous(&found, Some(&status)).map(|chosen| &*chosen.id), expected, "{what}");
+        }
+    }
 }
