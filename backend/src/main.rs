@@ -77,7 +77,7 @@ enum Image {
 fn default_filter(command: &Command) -> &'static str {
     match command {
         Command::Up(_) | Command::Server(_) | Command::Agent(_) | Command::Node(_) => {
-            "info,sqlx=warn,kube_runtime=warn,kube_client=warn,hyper=warn,tonic=warn,h2=warn"
+            "info,sqlx=warn,hickory_server=warn,kube_runtime=warn,kube_client=warn,hyper=warn,tonic=warn,h2=warn"
         }
         _ => "off,pilothouse=warn",
     }

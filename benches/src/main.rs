@@ -13,9 +13,11 @@ mod hollow;
 mod load;
 mod machine;
 mod object;
+mod objects;
 mod report;
 mod runner;
 mod scale;
+mod steps;
 mod target;
 mod verify;
 
@@ -48,6 +50,8 @@ enum Command {
     Compare(report::CompareArgs),
     /// Loads a cluster with Deployments, rolls them out, removes them: how it behaves as it grows.
     Scale(Box<scale::Args>),
+    /// Fills a server with pods that nobody schedules: what objects cost.
+    Objects(objects::Args),
     /// Checks the guarantees of writes and watches while faults happen.
     Verify(Box<verify::Args>),
     /// Follows a churn with kube's runtime, and says what it missed.
@@ -66,6 +70,7 @@ async fn dispatch(command: Command) -> anyhow::Result<()> {
         }
         Command::Compare(args) => report::compare(&args),
         Command::Scale(args) => scale::run(*args).await,
+        Command::Objects(args) => objects::run(args).await,
         Command::Verify(args) => verify::run(*args).await,
         Command::Follow(args) => follow::run(*args).await,
         #[cfg(feature = "hollow")]

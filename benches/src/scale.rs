@@ -2,27 +2,21 @@
 //! their end. After each step: how long it took, what the API's latency was meanwhile, what it costs in memory, CPU and
 //! on the disk.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use bytes::Bytes;
 use http::Method;
-use serde::{Deserialize, Serialize};
-use tokio_util::sync::CancellationToken;
+use serde::Deserialize;
 
 use crate::client::Connection;
-use crate::histogram::{Latencies, Summary};
-use crate::machine::{self, Process, Usage};
 use crate::runner::{make_namespace, remove_namespace, target};
-use crate::target::{Protocol, Target};
+use crate::steps::{Measured, Steps, count};
+use crate::target::Protocol;
 use crate::{object, report};
 
 /// How often it is looked how far things are.
 const LOOK: Duration = Duration::from_millis(500);
-/// A probe of the API's latency, this often.
-const PROBE: Duration = Duration::from_millis(50);
 
 #[derive(clap::Args, Clone, Debug)]
 pub struct Args {
@@ -46,29 +40,8 @@ pub struct Args {
     /// Seconds that a step may take.
     #[arg(long, default_value_t = 900.0)]
     pub patience: f64,
-    /// A process whose memory and CPU time are reported: TARGET:LABEL=PID. May be repeated.
-    #[arg(long = "process", value_parser = Process::parse)]
-    pub processes: Vec<Process>,
-    /// A folder whose size is reported: the database's.
-    #[arg(long)]
-    pub folder: Option<PathBuf>,
-    /// Where the steps are written as JSON.
-    #[arg(long)]
-    pub json: Option<PathBuf>,
-}
-
-/// One step of the curve.
-#[derive(Serialize)]
-struct Step {
-    what: String,
-    nodes: u64,
-    pods: u64,
-    seconds: f64,
-    pods_per_second: f64,
-    /// GETs of one object, one after another, while it lasted.
-    probe: Summary,
-    processes: BTreeMap<String, (Usage, f64)>,
-    folder_bytes: Option<u64>,
+    #[command(flatten)]
+    pub measured: Measured,
 }
 
 #[derive(Deserialize)]
@@ -101,11 +74,9 @@ struct Status {
 
 struct Scale {
     args: Args,
-    target: Target,
     namespace: String,
     connection: Connection,
     deployments: u64,
-    steps: Vec<Step>,
 }
 
 fn body(name: &str, args: &Args) -> String {
@@ -122,24 +93,6 @@ fn body(name: &str, args: &Args) -> String {
          {selector}}}}}}}}}",
         args.replicas, args.image
     )
-}
-
-/// The end of a list that is paged by one tells how many there are.
-async fn count(connection: &mut Connection, path: &str) -> Result<u64> {
-    #[derive(Deserialize)]
-    struct Counted {
-        metadata: Remaining,
-        items: Vec<serde::de::IgnoredAny>,
-    }
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct Remaining {
-        #[serde(default)]
-        remaining_item_count: u64,
-    }
-    let answer = connection.expect(Method::GET, &format!("{path}?limit=1"), Bytes::new()).await?;
-    let counted: Counted = serde_json::from_slice(&answer)?;
-    Ok(counted.metadata.remaining_item_count + counted.items.len() as u64)
 }
 
 impl Scale {
@@ -178,54 +131,6 @@ impl Scale {
             }
             tokio::time::sleep(LOOK).await;
         }
-    }
-
-    /// GETs of one object until told to stop.
-    fn probe(&self, stop: CancellationToken) -> tokio::task::JoinHandle<Latencies> {
-        let (target, path) = (self.target.clone(), format!("/api/v1/namespaces/{}", self.namespace));
-        tokio::spawn(async move {
-            let mut latencies = Latencies::default();
-            let Ok(mut connection) = Connection::open(&target).await else { return latencies };
-            while !stop.is_cancelled() {
-                let begun = Instant::now();
-                match connection.call(Method::GET, &path, Bytes::new()).await {
-                    Ok((status, _)) if status.is_success() => latencies.record(begun.elapsed()),
-                    _ => match Connection::open(&target).await {
-                        Ok(new) => connection = new,
-                        Err(_) => tokio::time::sleep(PROBE).await,
-                    },
-                }
-                tokio::time::sleep(PROBE.saturating_sub(begun.elapsed())).await;
-            }
-            latencies
-        })
-    }
-
-    async fn step(&mut self, what: &str, pods: u64, work: impl AsyncFnOnce(&mut Self) -> Result<()>) -> Result<()> {
-        let stop = CancellationToken::new();
-        let probe = self.probe(stop.clone());
-        let before: Vec<f64> = self.args.processes.iter().map(|one| one.usage().cpu_seconds).collect();
-        let begun = Instant::now();
-        work(self).await.with_context(|| what.to_owned())?;
-        let seconds = begun.elapsed().as_secs_f64();
-        stop.cancel();
-        let processes = self.args.processes.iter().zip(before).map(|(process, before)| {
-            let usage = process.usage();
-            (process.label.clone(), (usage, (usage.cpu_seconds - before) / seconds))
-        });
-        let step = Step {
-            what: what.to_owned(),
-            nodes: count(&mut self.connection, "/api/v1/nodes").await?,
-            pods: count(&mut self.connection, "/api/v1/pods").await?,
-            seconds,
-            pods_per_second: pods as f64 / seconds,
-            probe: probe.await?.summary(),
-            processes: processes.collect(),
-            folder_bytes: self.args.folder.as_deref().map(machine::folder_bytes),
-        };
-        report::line(&step.line());
-        self.steps.push(step);
-        Ok(())
     }
 
     async fn grow(&mut self, to: u64) -> Result<()> {
@@ -267,30 +172,6 @@ impl Scale {
     }
 }
 
-impl Step {
-    fn line(&self) -> String {
-        let megabytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-        let mut text = format!(
-            "{:<10} {:>6} nodes {:>7} pods {:>7.1} s {:>7.0} pods/s  GET p50 {:.2} p99 {:.2} max {:.1} ms",
-            self.what,
-            self.nodes,
-            self.pods,
-            self.seconds,
-            self.pods_per_second,
-            self.probe.p50_ms,
-            self.probe.p99_ms,
-            self.probe.max_ms
-        );
-        for (label, (usage, cores)) in &self.processes {
-            text.push_str(&format!("  [{label} {:.0} MiB, {cores:.2} cores]", megabytes(usage.memory_bytes)));
-        }
-        if let Some(bytes) = self.folder_bytes {
-            text.push_str(&format!("  disk {:.0} MiB", megabytes(bytes)));
-        }
-        text
-    }
-}
-
 /// # Errors
 /// When a step does not end in time.
 pub async fn run(args: Args) -> Result<()> {
@@ -298,28 +179,26 @@ pub async fn run(args: Args) -> Result<()> {
     let namespace = format!("scale-{:08x}", rand::random::<u32>());
     make_namespace(&target, &namespace).await?;
     let connection = Connection::open(&target).await?;
-    let mut scale = Scale { args: args.clone(), target, namespace, connection, deployments: 0, steps: Vec::new() };
-    scale
-        .step("idle", 0, async |_| {
+    let mut scale = Scale { args: args.clone(), namespace: namespace.clone(), connection, deployments: 0 };
+    let probed = format!("/api/v1/namespaces/{namespace}");
+    let mut steps = Steps::new(target.clone(), probed, "/api/v1/pods", args.measured).await?;
+    steps
+        .step("idle", 0, async {
             tokio::time::sleep(Duration::from_secs(5)).await;
             Ok(())
         })
         .await?;
     let mut had = 0;
     for pods in args.pods.clone() {
-        scale.step("grow", pods.saturating_sub(had), async |scale| scale.grow(pods).await).await?;
+        steps.step("grow", pods.saturating_sub(had), scale.grow(pods)).await?;
         had = scale.deployments * args.replicas;
     }
     if args.rollout {
-        scale.step("rollout", had, async |scale| scale.roll().await).await?;
+        steps.step("rollout", had, scale.roll()).await?;
     }
-    scale.step("end", had, async |scale| scale.end().await).await?;
-    remove_namespace(&scale.target, &scale.namespace).await?;
-    if let Some(path) = &args.json {
-        std::fs::write(path, serde_json::to_string_pretty(&scale.steps)?)
-            .with_context(|| format!("writing {}", path.display()))?;
-    }
-    Ok(())
+    steps.step("end", had, scale.end()).await?;
+    remove_namespace(&target, &namespace).await?;
+    steps.write()
 }
 
 #[cfg(test)]

@@ -27,7 +27,6 @@ use self::fabric::Fabric;
 use self::postgres::Postgres;
 use self::process::{PidFile, Places, Program};
 
-pub const POD_CIDR: &str = "10.244.0.0/16";
 pub const SERVICE_CIDR: &str = "10.96.0.0/16";
 const SUPERVISOR: &str = "up";
 
@@ -44,6 +43,9 @@ pub struct Args {
     /// The /24 network that joins this machine and its nodes.
     #[arg(long, default_value = "10.89.0.0")]
     pub fabric: std::net::Ipv4Addr,
+    /// The pods' network; each node gets a /24 of it, so a /16 is enough for 256.
+    #[arg(long, default_value = "10.244.0.0/16")]
+    pub pod_cidr: String,
     /// A PostgreSQL server to use instead of the embedded one.
     #[arg(long, env = "PILOTHOUSE_DATABASE_URL")]
     pub database_url: Option<String>,
@@ -117,7 +119,7 @@ fn beside_binary(given: Option<&PathBuf>, name: &str) -> Result<PathBuf> {
 
 fn server(args: &Args, home: &Path, database_url: String) -> Result<Program> {
     let (exe, dashboard) = (std::env::current_exe()?, beside_binary(args.dashboard.as_ref(), "dashboard")?);
-    let (port, home, nodes) = (args.port, home.to_path_buf(), args.nodes);
+    let (port, home, nodes, pod_cidr) = (args.port, home.to_path_buf(), args.nodes, args.pod_cidr.clone());
     let gateway = args.fabric()?.gateway();
     Ok(Program {
         name: "server".into(),
@@ -129,7 +131,7 @@ fn server(args: &Args, home: &Path, database_url: String) -> Result<Program> {
                 command.args(["--listen-tunnel", &format!("{gateway}:{}", port + 1)]);
                 command.args(["--advertise-address", &gateway.to_string()]);
             }
-            command.args(["--pod-cidr", POD_CIDR, "--service-cidr", SERVICE_CIDR]);
+            command.args(["--pod-cidr", &pod_cidr, "--service-cidr", SERVICE_CIDR]);
             command.arg("--data-dir").arg(&home).arg("--dashboard").arg(&dashboard);
             // Not an argument: the address may hold a password, and arguments are seen by every user.
             command.env("PILOTHOUSE_DATABASE_URL", &database_url);
@@ -222,7 +224,7 @@ pub async fn run(args: Args) -> Result<()> {
     };
     let server = server(&args, &home, database_url)?;
     if args.nodes > 0 {
-        fabric.ensure(&places.run, POD_CIDR, SERVICE_CIDR)?;
+        fabric.ensure(&places.run, &args.pod_cidr, SERVICE_CIDR)?;
     }
     // In the order of starting; stopped in the reverse, each when those after it have stopped.
     let mut stages: Vec<Vec<(CancellationToken, tokio::task::JoinHandle<()>)>> = Vec::new();
