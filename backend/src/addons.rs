@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Node, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams};
 use kube::{Client, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -26,6 +27,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// While something is not as it should be, it is looked after more often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const PROBE_PATIENCE: Duration = Duration::from_secs(3);
+/// Nodes that are asked at the same time, and what each adds to the pause between rounds: at most a hundred a second.
+const AT_ONCE: usize = 32;
+const PAUSE_PER_NODE: Duration = Duration::from_millis(10);
+/// Endpoints in one slice, as upstream's controllers have it; a thousand are allowed.
+const PER_SLICE: usize = 100;
+/// Nodes whose problems are told.
+const TOLD: usize = 5;
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -74,6 +82,25 @@ async fn dns_service(client: &Client, config: &Config) -> Result<()> {
 
 /// The nodes that serve, as the endpoints of the Service that has no selector.
 async fn dns_endpoints(client: &Client, parts: &[Part]) -> Result<()> {
+    let api = Api::<EndpointSlice>::namespaced(client.clone(), NAMESPACE);
+    let mut names = Vec::new();
+    // No nodes are an empty slice.
+    for (index, parts) in parts.chunks(PER_SLICE).chain(parts.is_empty().then_some(parts)).enumerate() {
+        let name = if index == 0 { "kube-dns-nodes".to_owned() } else { format!("kube-dns-nodes-{index}") };
+        apply(&api, &name, &slice(&name, parts)).await?;
+        names.push(name);
+    }
+    let managed = ListParams::default().labels(&format!("endpointslice.kubernetes.io/managed-by={MANAGER}"));
+    for slice in api.list(&managed).await.context("listing the slices")?.items {
+        let name = slice.name_any();
+        if !names.contains(&name) {
+            api.delete(&name, &DeleteParams::default()).await.with_context(|| format!("deleting {name}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn slice(name: &str, parts: &[Part]) -> Value {
     let endpoints: Vec<Value> = parts
         .iter()
         .map(|part| {
@@ -81,15 +108,13 @@ async fn dns_endpoints(client: &Client, parts: &[Part]) -> Result<()> {
                    "conditions": {"ready": part.problem.is_none(), "serving": part.problem.is_none(), "terminating": false}})
         })
         .collect();
-    let name = "kube-dns-nodes";
-    let slice = json!({
+    json!({
         "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
         "metadata": {"name": name, "namespace": NAMESPACE, "labels": {
             "kubernetes.io/service-name": DNS_SERVICE, "endpointslice.kubernetes.io/managed-by": MANAGER}},
         "addressType": "IPv4", "endpoints": endpoints,
         "ports": [{"name": "dns", "port": 53, "protocol": "UDP"}, {"name": "dns-tcp", "port": 53, "protocol": "TCP"}],
-    });
-    apply(&Api::<EndpointSlice>::namespaced(client.clone(), NAMESPACE), name, &slice).await
+    })
 }
 
 fn address(node: &Node) -> Option<String> {
@@ -117,7 +142,7 @@ async fn parts(client: &Client) -> Result<Vec<Part>> {
             Part { node: name, address, problem }
         })
     });
-    Ok(futures::future::join_all(probes).await)
+    Ok(futures::stream::iter(probes).buffered(AT_ONCE).collect().await)
 }
 
 fn condition(parts: &[Part], former: &Value) -> Value {
@@ -128,7 +153,11 @@ fn condition(parts: &[Part], former: &Value) -> Value {
     } else if problems.is_empty() {
         ("True", "Serving", format!("{} of {} nodes serve", parts.len(), parts.len()))
     } else {
-        let texts: Vec<String> = problems.iter().map(|(node, problem)| format!("{node}: {problem}")).collect();
+        let mut texts: Vec<String> =
+            problems.iter().take(TOLD).map(|(node, problem)| format!("{node}: {problem}")).collect();
+        if problems.len() > TOLD {
+            texts.push(format!("and {} more", problems.len() - TOLD));
+        }
         let serving = parts.len() - problems.len();
         let status = if serving == 0 { "False" } else { "True" };
         (status, "PartlyServing", format!("{serving} of {} nodes serve; {}", parts.len(), texts.join("; ")))
@@ -140,8 +169,8 @@ fn condition(parts: &[Part], former: &Value) -> Value {
     json!({"type": "Available", "status": status, "reason": reason, "message": message, "lastTransitionTime": since})
 }
 
-/// Returns whether all is well.
-async fn look(client: &Client, config: &Config) -> Result<bool> {
+/// Returns when to look again.
+async fn look(client: &Client, config: &Config) -> Result<Duration> {
     dns_service(client, config).await?;
     let parts = parts(client).await?;
     dns_endpoints(client, &parts).await?;
@@ -172,19 +201,17 @@ async fn look(client: &Client, config: &Config) -> Result<bool> {
             .await
             .context("writing the addon's status")?;
     }
-    Ok(ready == parts.len() && !parts.is_empty())
+    let well = ready == parts.len() && !parts.is_empty();
+    let all = PAUSE_PER_NODE.saturating_mul(u32::try_from(parts.len()).unwrap_or(u32::MAX));
+    Ok(all.max(if well { LOOK_EVERY } else { LOOK_AGAIN }))
 }
 
 pub async fn run(client: Client, config: Config, shutdown: CancellationToken) {
     loop {
-        let pause = match look(&client, &config).await {
-            Ok(true) => LOOK_EVERY,
-            Ok(false) => LOOK_AGAIN,
-            Err(error) => {
-                warn!("addons: {error:#}");
-                LOOK_AGAIN
-            }
-        };
+        let pause = look(&client, &config).await.unwrap_or_else(|error| {
+            warn!("addons: {error:#}");
+            LOOK_AGAIN
+        });
         tokio::select! { () = sleep(pause) => {}, () = shutdown.cancelled() => return }
     }
 }
@@ -206,5 +233,20 @@ mod tests {
         assert_eq!(partly["lastTransitionTime"], well["lastTransitionTime"]);
         assert_eq!(condition(&[part("b", Some("no answer"))], &well)["status"], "False");
         assert_eq!(condition(&[], &well)["reason"], "NoNodes");
+    }
+
+    #[test]
+    fn many_problems_are_not_all_told() {
+        let names: Vec<String> = (0..9).map(|index| format!("n{index}")).collect();
+        let parts: Vec<Part> = names.iter().map(|name| part(name, Some("gone"))).collect();
+        let message = condition(&parts, &Value::Null)["message"].to_string();
+        assert!(message.contains("n4: gone; and 4 more") && !message.contains("n5"), "{message}");
+    }
+
+    #[test]
+    fn who_does_not_serve_is_not_ready() {
+        let slice = slice("s", &[part("a", Some("gone")), part("b", None)]);
+        assert_eq!(slice["endpoints"][0]["conditions"]["ready"], false);
+        assert_eq!(slice["endpoints"][1]["conditions"]["ready"], true);
     }
 }

@@ -130,6 +130,9 @@ fn server(args: &Args, home: &Path, database_url: String) -> Result<Program> {
                 command.args(["--listen", &format!("{gateway}:{port}")]);
                 command.args(["--listen-tunnel", &format!("{gateway}:{}", port + 1)]);
                 command.args(["--advertise-address", &gateway.to_string()]);
+            } else {
+                // For nodes that are made by other means.
+                command.args(["--listen-tunnel", &format!("127.0.0.1:{}", port + 1)]);
             }
             command.args(["--pod-cidr", &pod_cidr, "--service-cidr", SERVICE_CIDR]);
             command.arg("--data-dir").arg(&home).arg("--dashboard").arg(&dashboard);

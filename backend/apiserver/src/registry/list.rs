@@ -75,6 +75,18 @@ impl Selection {
         let own = |field: &str| !matches!(field, "metadata.name" | "metadata.namespace");
         kind.is_custom() && self.fields.requirements().iter().any(|requirement| own(&requirement.field))
     }
+    /// A field that picks few of all objects, such as a pod's node: the store tells their changes apart from the others',
+    /// so that a thousand agents do not each look at everybody's pods.
+    pub fn narrow_field(&self, kind: &Kind) -> Option<(&str, &str)> {
+        if self.namespace.is_some() || self.name.is_some() || kind.is_custom() {
+            return None;
+        }
+        let own = |field: &str| !matches!(field, "metadata.name" | "metadata.namespace");
+        let mut wanted = self.fields.requirements().iter();
+        // What is empty may also be absent, and then it is in no index.
+        let found = wanted.find(|wanted| wanted.equal && !wanted.value.is_empty() && own(&wanted.field))?;
+        Some((&found.field, &found.value))
+    }
     /// As far as names and labels tell.
     pub fn may_match(&self, entry: &Entry) -> bool {
         self.name.as_deref().is_none_or(|name| name == &*entry.key.name)

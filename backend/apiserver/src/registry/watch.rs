@@ -219,12 +219,15 @@ async fn start(server: &Server, call: &Call, kind: &Kind, selection: &Selection)
     // Who does not say where to begin gets the state too, as if it had been asked for.
     let with_state = asked.unwrap_or(matches!(version, "" | "0"));
     let scope = |from: u64| {
-        server.store.watch(&kind.storage, selection.namespace.as_deref(), selection.name.as_deref(), from).map_err(
-            |error| match error {
-                StoreError::Compacted { .. } => gone(),
-                error => from_store(error, subject),
-            },
-        )
+        let (store, resource) = (&server.store, &kind.storage);
+        let watcher = match selection.narrow_field(kind) {
+            Some((field, value)) => store.watch_field(resource, field, value, from),
+            None => store.watch(resource, selection.namespace.as_deref(), selection.name.as_deref(), from),
+        };
+        watcher.map_err(|error| match error {
+            StoreError::Compacted { .. } => gone(),
+            error => from_store(error, subject),
+        })
     };
     if !with_state {
         let asked = match version {

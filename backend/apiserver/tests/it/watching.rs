@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{TestCluster, config_map, revision};
+use crate::support::{TestCluster, config_map, pod, revision};
 
 const MAPS: &str = "/api/v1/namespaces/default/configmaps";
 
@@ -81,6 +81,43 @@ async fn coming_into_sight_and_out_of_it() {
     assert_eq!(revision(&event["object"]), gone);
     admin.delete(&format!("{MAPS}/a")).await.expect(200);
     watch.silence().await;
+}
+
+/// As agents watch: their node's pods of all namespaces, whatever happens on other nodes.
+#[tokio::test]
+async fn by_a_field_across_namespaces() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    cluster.namespace("lists").await;
+    let pods = "/api/v1/namespaces/lists/pods";
+    let on = |name: &str, node: &str| {
+        let mut pod = pod(name);
+        pod["spec"]["nodeName"] = json!(node);
+        pod
+    };
+    admin.create(pods, &on("first", "n1")).await;
+    let query = "watch=1&fieldSelector=spec.nodeName%3Dn1";
+    let mut mine = admin.watch(&format!("/api/v1/pods?{query}")).await;
+    let mut running = admin.watch(&format!("/api/v1/pods?{query},status.phase%3DRunning")).await;
+    assert_eq!(mine.said().await, "ADDED first");
+    admin.create(pods, &on("other", "n2")).await;
+    admin.create(pods, &pod("later")).await;
+    let binding =
+        json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "later"}, "target": {"name": "n1"}});
+    admin.post(&format!("{pods}/later/binding"), &binding).await.expect(201);
+    assert_eq!(mine.said().await, "ADDED later");
+    for name in ["other", "later"] {
+        let status = json!({"status": {"phase": "Running"}});
+        admin.patch(&format!("{pods}/{name}/status"), "merge", &status).await.expect(200);
+    }
+    assert_eq!(mine.said().await, "MODIFIED later");
+    assert_eq!(running.said().await, "ADDED later");
+    let status = json!({"status": {"phase": "Succeeded"}});
+    admin.patch(&format!("{pods}/later/status"), "merge", &status).await.expect(200);
+    assert_eq!(running.said().await, "DELETED later");
+    admin.delete(&format!("{pods}/first?gracePeriodSeconds=0")).await.expect(200);
+    assert_eq!((mine.said().await, mine.said().await), ("MODIFIED later".into(), "DELETED first".into()));
+    running.silence().await;
 }
 
 #[tokio::test]
