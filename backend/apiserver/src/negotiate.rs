@@ -185,6 +185,10 @@ pub fn content_type(headers: &HeaderMap) -> &str {
     text.split(';').next().unwrap_or_default().trim()
 }
 
+/// What upstream reads kind and version of a body into.
+const TYPE_META: &str =
+    r#"struct { APIVersion string "json:\"apiVersion,omitempty\""; Kind string "json:\"kind,omitempty\"" }"#;
+
 /// The object in the body of a create, an update or an action, checked against its schema.
 ///
 /// # Errors
@@ -216,7 +220,7 @@ pub fn decode(
 /// A body that need not be there, such as `DeleteOptions`: `Null` when it is not.
 ///
 /// # Errors
-/// 400 for what cannot be read.
+/// 415 for a format we do not read, 400 for what cannot be read.
 pub fn decode_options(headers: &HeaderMap, body: &[u8]) -> Result<Value, Status> {
     if body.is_empty() {
         return Ok(Value::Null);
@@ -225,18 +229,34 @@ pub fn decode_options(headers: &HeaderMap, body: &[u8]) -> Result<Value, Status>
         protobuf::MEDIA => return protobuf::value(body),
         cbor::MEDIA => return cbor::decode(body),
         "application/yaml" | "application/x-yaml" | "text/yaml" => Format::Yaml,
-        _ => Format::Json,
+        "" | "application/json" | "text/json" => Format::Json,
+        _ => {
+            return Err(Status::unsupported_media_type(format!(
+                "the body of the request was in an unknown format - accepted media types include: application/json, \
+                 application/yaml, {}, {}",
+                protobuf::MEDIA,
+                cbor::MEDIA
+            )));
+        }
     };
     let unknown = |why: &str| Status::bad_request(format!("couldn't get version/kind; json parse error: {why}"));
     let sent = decode::parse(body, format, FieldValidation::Ignore).map_err(|status| {
         let why = status.message.strip_prefix("error decoding patch: ").map(str::to_owned);
         why.map_or(status, |why| unknown(&why))
     })?;
-    match sent.object {
-        options @ (Value::Object(_) | Value::Null) => Ok(options),
-        // Not what was meant, whatever it was: nothing is deleted by guessing.
-        _ => Err(unknown("json: the options are not an object")),
+    let options = sent.object;
+    // Not what was meant, whatever it was: nothing is deleted by guessing.
+    if !matches!(options, Value::Object(_) | Value::Null) {
+        let of = decode::json_type(&options);
+        return Err(unknown(&format!("json: cannot unmarshal {of} into Go value of type {TYPE_META}")));
     }
+    for field in ["apiVersion", "kind"] {
+        if !matches!(options[field], Value::Null | Value::String(_)) {
+            let of = decode::json_type(&options[field]);
+            return Err(unknown(&format!("json: cannot unmarshal {of} into Go struct field .{field} of type string")));
+        }
+    }
+    Ok(options)
 }
 
 #[cfg(test)]

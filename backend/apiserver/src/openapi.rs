@@ -20,11 +20,15 @@ const PROTOBUF_OF_OLD: &str = "application/com.github.proto-openapi.spec.v2@v1.0
 
 /// The documents of the kinds that are served, made when they are asked for.
 #[derive(Default)]
-pub struct Documents(Mutex<Option<(u64, Arc<OpenApi>)>>);
+pub struct Documents {
+    own: Mutex<Option<(u64, Arc<OpenApi>)>>,
+    /// v2 with what extension servers publish, as JSON and protobuf; by our kinds' stamp and theirs.
+    joined: Mutex<Option<((u64, u64), (Document, Document))>>,
+}
 
 impl Documents {
     fn of(&self, kinds: &Kinds) -> Arc<OpenApi> {
-        let mut kept = self.0.lock();
+        let mut kept = self.own.lock();
         let stamp = kinds.stamp();
         match &*kept {
             Some((of, documents)) if *of == stamp => Arc::clone(documents),
@@ -103,14 +107,40 @@ fn with_remote(server: &Server, index: Document) -> Document {
     Document { bytes, hash: hash.into() }
 }
 
+/// The v2 document, extension servers' included: JSON and protobuf.
+fn v2(server: &Server, documents: &OpenApi, protobuf: bool) -> Document {
+    let listed = server.aggregator.listed(&server.store).into_iter();
+    let foreign: Vec<(String, Arc<serde_json::Value>)> = listed
+        .filter(|one| one.remote.available)
+        .filter_map(|one| {
+            let prefix = format!("/apis/{}/{}", one.remote.group, one.remote.version);
+            Some((prefix, one.offer.swagger?))
+        })
+        .collect();
+    if foreign.is_empty() {
+        return if protobuf { documents.v2_protobuf() } else { documents.v2_json() };
+    }
+    let stamp = (server.kinds.stamp(), server.aggregator.stamp(&server.store));
+    let mut kept = server.openapi.joined.lock();
+    let (json, message) = match &*kept {
+        Some((of, both)) if *of == stamp => both.clone(),
+        _ => {
+            let both = documents.v2_with(&foreign);
+            *kept = Some((stamp, both.clone()));
+            both
+        }
+    };
+    if protobuf { message } else { json }
+}
+
 pub fn answer(server: &Server, call: &Call) -> Option<Answer> {
     let path = call.info.path.strip_prefix("/openapi/")?.trim_end_matches('/');
     let documents = server.openapi.of(&server.kinds);
     match path {
         "v2" if [PROTOBUF, PROTOBUF_OF_OLD].iter().any(|media| accepts(&call.parts.headers, media, &[])) => {
-            Some(respond(call, documents.v2_protobuf(), PROTOBUF, false))
+            Some(respond(call, v2(server, &documents, true), PROTOBUF, false))
         }
-        "v2" => Some(respond(call, documents.v2_json(), "application/json", false)),
+        "v2" => Some(respond(call, v2(server, &documents, false), "application/json", false)),
         "v3" => Some(respond(call, with_remote(server, documents.v3_index()), "application/json", false)),
         path => {
             let document = documents.v3_document(path.strip_prefix("v3/")?)?;

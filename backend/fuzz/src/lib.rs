@@ -26,9 +26,10 @@ use serde_json::Value;
 use damage::Program;
 pub use whole::request;
 
-/// A refusal is the client's fault, and says so.
+/// A refusal is the client's fault, and says so; upstream's 500s for such faults have no reason.
 fn refusal(status: &Status) {
-    assert!((400..500).contains(&status.code), "{status:?}");
+    let upstreams = status.code == 500 && status.reason.is_empty();
+    assert!((400..500).contains(&status.code) || upstreams, "{status:?}");
     assert!(!status.message.is_empty(), "{status:?}");
 }
 
@@ -104,7 +105,8 @@ pub fn patch(input: &[u8]) {
     };
     let checked = outcome.and_then(|()| {
         assert!(patched.to_string().len() < 8 * 1024 * 1024, "a patch does not make much out of little");
-        decode::check_patched(schema, patched, parsed.warnings, FieldValidation::Warn)
+        let shown = (!is_json).then_some(&parsed.object);
+        decode::check_patched(schema, &patched, shown, parsed.warnings, FieldValidation::Warn)
     });
     if let Err(status) = checked {
         refusal(&status);

@@ -13,6 +13,7 @@ use crate::{
     human::human_duration,
     jsonpath::JsonPath,
     kind::{Behaviour, Kind, Subresource},
+    meta,
     strategy::{ScalePaths, with_api_version},
     value::Look,
 };
@@ -55,6 +56,7 @@ impl Definition {
         let version = object.text("apiVersion").rsplit('/').next().unwrap_or_default();
         if let Some(schema) = self.schemas.get(version) {
             structural::prune(schema, object);
+            structural::drop_nulls(schema, object);
             structural::apply_defaults(schema, object);
         }
     }
@@ -76,29 +78,51 @@ pub(crate) struct Custom {
 }
 
 impl Custom {
-    /// Cuts what the schema does not know, then fills in its defaults.
+    /// Cuts what the schema does not know and nulls that stand for nothing, then fills in its defaults.
     pub(crate) fn default(&self, object: &mut Value) {
         structural::prune(&self.schema, object);
+        structural::drop_nulls(&self.schema, object);
         structural::apply_defaults(&self.schema, object);
     }
 
     pub(crate) fn validate(&self, object: &Value, errors: &mut ErrorList) {
         errors.extend(structural::validate(&self.schema, object));
+        self.embedded(object, errors);
         self.replicas(object, errors);
     }
 
     pub(crate) fn validate_update(&self, new: &Value, old: &Value, errors: &mut ErrorList) {
         errors.extend(structural::validate_update(&self.schema, new, old));
+        self.embedded(new, errors);
         self.replicas(new, errors);
+    }
+
+    /// What is an object of its own has metadata like any other.
+    fn embedded(&self, object: &Value, errors: &mut ErrorList) {
+        structural::embedded(&self.schema, object, &mut |path, resource| {
+            meta::validate_embedded(resource.at("metadata"), &path.child("metadata"), errors);
+        });
     }
 
     /// What the scale subresource reads must be something it can read.
     fn replicas(&self, object: &Value, errors: &mut ErrorList) {
         let Some(scale) = &self.scale else { return };
         for path in [&scale.spec_replicas, &scale.status_replicas] {
-            if let Some(number) = object.int(path).filter(|n| *n < 0) {
-                let at = path.split('.').fold(Path::root(), |at, step| at.child(step));
-                errors.push(Error::invalid(at, number, "should be a non-negative integer"));
+            // Upstream names the place by its JSON path.
+            let at = Path::new(&format!(".{path}"));
+            match object.at(path) {
+                Value::Null => {}
+                value => match value.as_i64() {
+                    Some(number) if number < 0 => {
+                        errors.push(Error::invalid(at, number, "should be a non-negative integer"));
+                    }
+                    Some(_) => {}
+                    None => {
+                        let (shown, of) = (crate::value::bare(value), go_type(value));
+                        let detail = format!("{at} accessor error: {shown} is of the type {of}, expected int64");
+                        errors.push(Error::invalid(at, 0, detail));
+                    }
+                },
             }
         }
     }
@@ -118,6 +142,18 @@ impl Custom {
 
     pub(crate) fn to_storage(&self, object: Value) -> Value {
         with_api_version(object, self.definition.storage_api_version.clone())
+    }
+}
+
+/// The Go type that JSON is read into.
+fn go_type(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "<nil>",
+        Value::Bool(_) => "bool",
+        Value::Number(_) => "float64",
+        Value::String(_) => "string",
+        Value::Array(_) => "[]interface {}",
+        Value::Object(_) => "map[string]interface {}",
     }
 }
 
@@ -243,7 +279,11 @@ fn custom(version: &Value, definition: &Arc<Definition>) -> Result<Custom, Strin
             name: column.text("name").to_owned().into(),
             type_: column.text("type").to_owned().into(),
             format: column.text("format").to_owned().into(),
-            description: column.text("description").to_owned().into(),
+            description: match column.text("description") {
+                "" => format!("Custom resource definition column (in JSONPath format): {}", column.text("jsonPath")),
+                text => text.to_owned(),
+            }
+            .into(),
             priority: column.int("priority").and_then(|p| i32::try_from(p).ok()).unwrap_or_default(),
         });
     }

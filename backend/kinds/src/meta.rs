@@ -49,6 +49,26 @@ pub fn validate_meta(object: &Value, namespaced: bool, rule: NameRule) -> ErrorL
     errors
 }
 
+/// What is wrong with the metadata of an object within another, of which it need not have any.
+pub(crate) fn validate_embedded(metadata: &Value, path: &Path, errors: &mut ErrorList) {
+    let rules: [(&str, fn(&str) -> Vec<String>); 2] =
+        [("name", names::is_path_segment_name), ("generateName", names::is_path_segment_prefix)];
+    for (key, rule) in rules {
+        let wrong = rule(metadata.text(key)).into_iter();
+        errors.extend(wrong.map(|e| Error::invalid(path.child(key), metadata.text(key), e)));
+    }
+    let namespace = metadata.text("namespace");
+    if !namespace.is_empty() {
+        let wrong = names::is_dns1123_label(namespace);
+        errors.extend(wrong.into_iter().map(|e| Error::invalid(path.child("namespace"), namespace, e)));
+    }
+    if let Some(generation) = metadata.int("generation").filter(|g| *g < 0) {
+        errors.push(Error::invalid(path.child("generation"), generation, "must be greater than or equal to 0"));
+    }
+    validate_common(metadata, path, errors);
+    validate_finalizers(metadata, &path.child("finalizers"), errors);
+}
+
 /// What is wrong with the metadata of an update.
 pub fn validate_meta_update(new: &Value, old: &Value) -> ErrorList {
     let path = Path::new("metadata");

@@ -16,6 +16,7 @@ pub mod structural;
 
 mod expression;
 mod facts;
+mod go;
 mod raw;
 mod roots;
 mod written;

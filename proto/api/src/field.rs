@@ -126,14 +126,16 @@ impl Error {
         Self { kind: ErrorType::Forbidden, field, value: None, detail: detail.into() }
     }
     pub fn too_long(field: Path, max: usize) -> Self {
-        Self { kind: ErrorType::TooLong, field, value: None, detail: format!("may not be more than {max} bytes") }
+        let unit = if max == 1 { "byte" } else { "bytes" };
+        Self { kind: ErrorType::TooLong, field, value: None, detail: format!("may not be more than {max} {unit}") }
     }
     pub fn too_many(field: Path, actual: usize, max: usize) -> Self {
+        let unit = if max == 1 { "item" } else { "items" };
         Self {
             kind: ErrorType::TooMany,
             field,
             value: Some(actual.to_string()),
-            detail: format!("must have at most {max} items"),
+            detail: format!("must have at most {max} {unit}"),
         }
     }
     /// The same error about a value that is shown in another form, or (`None`) not at all.

@@ -187,7 +187,8 @@ impl Status {
             Self::failure(422, "Invalid", format!("{} {name:?} is invalid: {joined}", group_resource(group, kind)))
                 .about(group, kind, name);
         for error in errors {
-            status = status.cause(error.kind.reason(), error.body(), error.field.as_str());
+            // The root is not left out: upstream calls it `<nil>`.
+            status = status.cause(error.kind.reason(), error.body(), &error.field.to_string());
         }
         status
     }

@@ -13,8 +13,7 @@ mod identity;
 mod kubeconfig;
 mod tls;
 
-pub(crate) use authority::pem;
-pub use authority::{Ca, Issued, Validity};
+pub use authority::{Ca, Issued, Validity, pem};
 pub use csr::{SignRequest, Signer, Subject, request_subject};
 pub use identity::{certificate_expiry, identity};
 pub use kubeconfig::{Credential, Kubeconfig};

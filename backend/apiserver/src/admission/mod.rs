@@ -186,7 +186,7 @@ async fn pass(
     if changed {
         match (&scaled, own.object) {
             (Some(paths), Some(object)) => {
-                let replicas = object["spec"]["replicas"].clone();
+                let replicas = json!(object["spec"]["replicas"].as_i64().unwrap_or(0));
                 if let Some(whole) = &mut request.object {
                     scale::set(whole, &paths.spec_replicas, replicas);
                 }
@@ -239,14 +239,7 @@ pub async fn admit(
     request: &mut Request,
     options: &Value,
 ) -> Result<bool, Status> {
-    let work = async {
-        server.admission.admit(request)?;
-        let concerned = server.dynamic.concerns(&server.store, call, request);
-        if concerned { pass(server, kind, request, options, Stage::Mutate).await } else { Ok(false) }
-    };
-    let outcome = work.instrument(trace_span!(target: traces::TARGET, "admission", stage = "mutate")).await;
-    warn_of(call, request);
-    outcome
+    half(server, call, kind, request, options, Stage::Mutate).await
 }
 
 /// The validating half, on the object as it will be stored.
@@ -260,14 +253,35 @@ pub async fn validate(
     request: &mut Request,
     options: &Value,
 ) -> Result<(), Status> {
-    let work = async {
-        server.admission.validate(request)?;
-        if server.dynamic.concerns(&server.store, call, request) {
-            pass(server, kind, request, options, Stage::Validate).await?;
-        }
-        server.admission.charge(request)
+    half(server, call, kind, request, options, Stage::Validate).await.map(drop)
+}
+
+async fn half(
+    server: &Arc<Server>,
+    call: &mut Call,
+    kind: &Arc<Kind>,
+    request: &mut Request,
+    options: &Value,
+    stage: Stage,
+) -> Result<bool, Status> {
+    let name = match stage {
+        Stage::Mutate => "mutate",
+        Stage::Validate => "validate",
     };
-    let outcome = work.instrument(trace_span!(target: traces::TARGET, "admission", stage = "validate")).await;
+    let work = async {
+        match stage {
+            Stage::Mutate => server.admission.admit(request)?,
+            Stage::Validate => server.admission.validate(request)?,
+        }
+        let concerned = server.dynamic.concerns(&server.store, call, request);
+        let changed = concerned && pass(server, kind, request, options, stage).await?;
+        // What is charged is what will be stored.
+        if matches!(stage, Stage::Validate) {
+            server.admission.charge(request)?;
+        }
+        Ok(changed)
+    };
+    let outcome = work.instrument(trace_span!(target: traces::TARGET, "admission", stage = name)).await;
     warn_of(call, request);
     outcome
 }

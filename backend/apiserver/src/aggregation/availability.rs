@@ -9,6 +9,7 @@ use pilothouse_storage::{Key, WatchItem};
 use serde_json::{Value, json};
 use tracing::warn;
 
+use super::link::HttpClient;
 use super::services::Remote;
 use super::{Aggregator, Offer, RESOURCE, proxy};
 use crate::bootstrap::apply;
@@ -108,7 +109,15 @@ async fn check(api: &ApiServer, remote: &Remote) -> Finding {
             let list: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             let resources = list["resources"].as_array().cloned().unwrap_or_default();
             let openapi = openapi(aggregator, remote).await;
-            aggregator.set_offer(&remote.name, Some(Offer { resources, openapi }));
+            let known = aggregator.offers.read().get(&remote.name).cloned();
+            // The entry in the index names the content: the large document is read when that has changed.
+            let swagger = match known {
+                Some(known) if openapi.is_some() && known.openapi == openapi && known.resources == resources => {
+                    known.swagger
+                }
+                _ => swagger(&client, remote).await.map(Arc::new),
+            };
+            aggregator.set_offer(&remote.name, Some(Offer { resources, openapi, swagger }));
             Finding { available: true, reason: "Passed", message: "all checks passed".into() }
         }
         Ok((code, _)) => failed(format!("bad status from {url}: {}", code.as_u16())),
@@ -125,6 +134,12 @@ async fn openapi(aggregator: &Arc<Aggregator>, remote: &Remote) -> Option<Value>
     }
     let mut index: Value = serde_json::from_slice(&bytes).ok()?;
     Some(index["paths"][format!("apis/{}/{}", remote.group, remote.version)].take()).filter(Value::is_object)
+}
+
+/// Its own OpenAPI v2 document.
+async fn swagger(client: &HttpClient, remote: &Remote) -> Option<Value> {
+    let (code, bytes) = proxy::ask(client, remote, "/openapi/v2", PATIENCE, MAX_LIST).await.ok()?;
+    serde_json::from_slice(&bytes).ok().filter(|document: &Value| code.is_success() && document.is_object())
 }
 
 /// Whether the Service, its port and an endpoint are there.

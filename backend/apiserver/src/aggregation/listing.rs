@@ -95,7 +95,7 @@ mod tests {
             json!({"name": "flunders/status", "singularName": "", "namespaced": true, "kind": "Flunder", "verbs": ["update"]}),
         ];
         let listed = vec![
-            Listed { remote: service("v1alpha1", 10, true), offer: Offer { resources, openapi: None } },
+            Listed { remote: service("v1alpha1", 10, true), offer: Offer { resources, ..Offer::default() } },
             Listed { remote: service("v1", 20, false), offer: Offer::default() },
         ];
         let groups = groups(listed);

@@ -49,6 +49,8 @@ pub struct Offer {
     pub resources: Vec<Value>,
     /// The entry of its OpenAPI v3 index, when it has one.
     pub openapi: Option<Value>,
+    /// Its OpenAPI v2 document, when it has one.
+    pub swagger: Option<Arc<Value>>,
 }
 
 /// A remote group version for discovery.
@@ -124,7 +126,9 @@ impl Aggregator {
     fn set_offer(&self, name: &str, offer: Option<Offer>) {
         let mut offers = self.offers.write();
         let same = match (&offer, offers.get(name)) {
-            (Some(new), Some(old)) => new.resources == old.resources && new.openapi == old.openapi,
+            (Some(new), Some(old)) => {
+                new.resources == old.resources && new.openapi == old.openapi && new.swagger == old.swagger
+            }
             (None, None) => true,
             _ => false,
         };

@@ -9,11 +9,12 @@ use pilothouse_access::admission::Operation as AdmissionOperation;
 use pilothouse_api::field::{Error as FieldError, Path};
 use pilothouse_api::{Status, limits};
 use pilothouse_kinds::{Kind, Propagation};
+use pilothouse_schema::decode::{self, FieldValidation};
 use pilothouse_storage::{Error as StoreError, Expect, Mutation, Obj};
 use serde_json::{Value, json};
 
 use super::create::{admission_request, durability, encoded, pretend};
-use super::list::{Found, Selection};
+use super::list::{self, Found};
 use super::read::{key, newest, subject};
 use super::{metadata, options, render, services};
 use crate::admission;
@@ -23,6 +24,7 @@ use crate::error::from_store;
 use crate::negotiate;
 use crate::server::{Answer, Call, Server, with_status};
 
+const OPTIONS: &str = "io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions";
 const ORPHAN: &str = "orphan";
 const FOREGROUND: &str = "foregroundDeletion";
 const ATTEMPTS: usize = 6;
@@ -42,50 +44,68 @@ pub struct Options {
 impl Options {
     pub async fn read(call: &Call, body: Body) -> Result<Self, Status> {
         let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
-        let sent = negotiate::decode_options(&call.parts.headers, &bytes)?;
-        if !matches!(sent["kind"].as_str(), None | Some("" | "DeleteOptions")) {
-            let version = sent["apiVersion"].as_str().unwrap_or_default();
-            return Err(Status::bad_request(format!("no kind {} is registered for version {version:?}", sent["kind"])));
+        let sent = typed(negotiate::decode_options(&call.parts.headers, &bytes)?)?;
+        let mut asked = sent.as_object().cloned().unwrap_or_default();
+        for name in ["propagationPolicy", "gracePeriodSeconds", "orphanDependents"] {
+            let Some(text) = call.query.get(name).filter(|_| !asked.contains_key(name)) else { continue };
+            let value = match name {
+                "gracePeriodSeconds" => json!(call.query.number::<i64>(name)?),
+                "orphanDependents" => json!(call.query.flag(name)),
+                _ if text.is_empty() => continue,
+                _ => json!(text),
+            };
+            asked.insert(name.to_owned(), value);
         }
-        let text = |name: &str| match &sent[name] {
-            Value::String(text) => Some(text.clone()),
-            _ => call.query.get(name).filter(|text| !text.is_empty()).map(str::to_owned),
-        };
-        let grace_period_seconds = match &sent["gracePeriodSeconds"] {
-            Value::Null => call.query.number("gracePeriodSeconds")?,
-            value => Some(value.as_i64().ok_or_else(|| misfit(value, "gracePeriodSeconds", "int64"))?),
-        };
-        let orphan = sent["orphanDependents"]
-            .as_bool()
-            .or_else(|| call.query.get("orphanDependents").map(|_| call.query.flag("orphanDependents")));
-        let propagation = match (text("propagationPolicy"), orphan) {
+        let mut options = Self::checked(&Value::Object(asked))?;
+        options.dry_run |= options::dry_run(call)?;
+        Ok(options)
+    }
+
+    /// Of options that are of their types.
+    ///
+    /// # Errors
+    /// 422 for what they must not say, so that what was meant to change nothing does not.
+    pub fn checked(sent: &Value) -> Result<Self, Status> {
+        let invalid = |error| Err(Status::invalid("meta.k8s.io", "DeleteOptions", "", &vec![error]));
+        let field = || Path::new("propagationPolicy");
+        let propagation = match (sent["propagationPolicy"].as_str(), sent["orphanDependents"].as_bool()) {
             (Some(policy), Some(_)) => {
                 let why = "orphanDependents and deletionPropagation cannot be both set";
-                return Err(options::invalid(call, FieldError::invalid(Path::new("propagationPolicy"), policy, why)));
+                return invalid(FieldError::invalid(field(), policy, why));
             }
-            (Some(policy), None) if matches!(policy.as_str(), "Orphan" | "Background" | "Foreground") => Some(policy),
+            (Some(policy @ ("Orphan" | "Background" | "Foreground")), None) => Some(policy),
             (Some(other), None) => {
                 let supported = ["Foreground", "Background", "Orphan", "nil"];
-                let field = Path::new("propagationPolicy");
-                return Err(options::invalid(call, FieldError::not_supported(field, other, &supported)));
+                return invalid(FieldError::not_supported(field(), other, &supported));
             }
-            (None, Some(true)) => Some("Orphan".into()),
-            (None, Some(false)) => Some("Background".into()),
+            (None, Some(true)) => Some("Orphan"),
+            (None, Some(false)) => Some("Background"),
             (None, None) => None,
         };
+        let asked = sent["dryRun"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if asked.iter().any(|value| value != "All") {
+            return invalid(FieldError::not_supported(Path::new("dryRun"), sent["dryRun"].clone(), &["All"]));
+        }
         let precondition = |name: &str| sent["preconditions"][name].as_str().map(str::to_owned);
-        let in_body = options::dry_run_of_body(call, &sent["dryRun"])?;
         Ok(Self {
-            grace_period_seconds,
-            propagation,
+            grace_period_seconds: sent["gracePeriodSeconds"].as_i64(),
+            propagation: propagation.map(str::to_owned),
             uid: precondition("uid"),
             resource_version: precondition("resourceVersion"),
-            dry_run: in_body || options::dry_run(call)?,
+            dry_run: !asked.is_empty(),
         })
     }
-}
 
-impl Options {
+    pub fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    /// The same, changing nothing.
+    #[must_use]
+    pub fn trial(self, dry_run: bool) -> Self {
+        Self { dry_run: self.dry_run || dry_run, ..self }
+    }
+
     /// As reviews carry them.
     fn as_sent(&self) -> Value {
         let mut options = json!({"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"});
@@ -107,17 +127,27 @@ impl Options {
     }
 }
 
-/// An option of another type than it has.
-pub fn misfit(value: &Value, name: &str, expected: &str) -> Status {
-    let shown = match value {
-        Value::String(_) => "string".to_owned(),
-        Value::Bool(_) => "bool".to_owned(),
-        Value::Array(_) => "array".to_owned(),
-        Value::Object(_) => "object".to_owned(),
-        number => format!("number {number}"),
-    };
-    let text = format!("json: cannot unmarshal {shown} into Go struct field DeleteOptions.{name} of type {expected}");
-    Status::bad_request(text)
+/// Options with every field of its type, in Go's words where one is not. Any group may lend its version to them.
+fn typed(sent: Value) -> Result<Value, Status> {
+    if sent.is_null() {
+        return Ok(sent);
+    }
+    let text = |field: &str| sent[field].as_str().unwrap_or_default();
+    if !matches!(text("kind"), "" | "DeleteOptions") {
+        let (kind, version) = (text("kind"), text("apiVersion"));
+        return Err(Status::bad_request(format!(
+            "no kind {kind:?} is registered for version {version:?} in scheme \
+             \"k8s.io/apimachinery/pkg/apis/meta/internalversion/scheme/register.go:27\""
+        )));
+    }
+    let schema = pilothouse_schema::builtin()
+        .definition(OPTIONS)
+        .ok_or_else(|| Status::internal("the schema of DeleteOptions is missing"))?;
+    let checked = decode::check(schema, sent, FieldValidation::Ignore);
+    checked.map(|checked| checked.object).map_err(|status| {
+        let why = status.message.split_once("cannot be handled as a DeleteOptions: ");
+        Status::bad_request(why.map_or(status.message.as_str(), |(_, why)| why))
+    })
 }
 
 /// Whether nothing holds the object any more: no finalizer, no grace left, and for namespaces no content.
@@ -341,23 +371,12 @@ pub async fn evict(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, opti
     Ok(with_status(StatusCode::CREATED, "application/json", full(json!(status).to_string())))
 }
 
-pub fn eviction_options(body: &Value, dry_run: bool) -> Options {
-    let options = &body["deleteOptions"];
-    Options {
-        grace_period_seconds: options["gracePeriodSeconds"].as_i64(),
-        propagation: options["propagationPolicy"].as_str().map(str::to_owned),
-        uid: options["preconditions"]["uid"].as_str().map(str::to_owned),
-        resource_version: options["preconditions"]["resourceVersion"].as_str().map(str::to_owned),
-        dry_run,
-    }
-}
-
 pub async fn delete_collection(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
+    let asked = list::asked(call, kind)?;
     let options = Options::read(call, body).await?;
-    let selection = Selection::new(call, kind)?;
-    super::read::wait_for_version(server, "", subject(kind, "")).await?;
-    let view = server.store.view(&kind.storage);
-    let victims = super::list::selected(server, kind, &view, &selection).await?;
+    let view = list::view(server, call, kind, asked.token.as_ref(), None).await?;
+    let selection = asked.selection;
+    let victims = list::selected(server, kind, &view, &selection).await?;
     for chunk in victims.chunks(COLLECTION_PARALLEL) {
         // Together, so that they are committed together.
         let deletions = chunk.iter().map(|victim| {
@@ -373,5 +392,5 @@ pub async fn delete_collection(server: &Arc<Server>, call: &mut Call, kind: &Arc
         }
     }
     let gone = Found { revision: server.store.revision(), items: victims, next: None, remaining: None };
-    Ok(super::list::streamed(kind, gone))
+    Ok(list::streamed(kind, gone))
 }

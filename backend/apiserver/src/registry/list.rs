@@ -104,7 +104,7 @@ impl Selection {
 }
 
 /// A continue token: where the list stands, and at which revision (none: the newest).
-struct Token {
+pub struct Token {
     revision: Option<u64>,
     /// When the list began, in seconds; each further page keeps it.
     begun: i64,
@@ -206,8 +206,32 @@ fn check_options(call: &Call) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(options::invalid_all(call, errors)) }
 }
 
+/// What a list, or the deletion of one, asks for.
+pub struct Asked {
+    pub selection: Selection,
+    pub limit: Option<usize>,
+    pub token: Option<Token>,
+}
+
+/// The options of a list, looked at before anything is done.
+///
+/// # Errors
+/// 400 and 422 for those that cannot be.
+pub fn asked(call: &Call, kind: &Kind) -> Result<Asked, Status> {
+    check_options(call)?;
+    let selection = Selection::new(call, kind)?;
+    let limit =
+        call.query.number::<i64>("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
+    call.query.number::<i64>("timeoutSeconds")?;
+    let token = match call.query.text("continue") {
+        "" => None,
+        text => Some(Token::parse(text)?),
+    };
+    Ok(Asked { selection, limit, token })
+}
+
 /// The picture that a list asks for. Without a rule, a page is of exactly the revision it names, as upstream.
-async fn view(
+pub async fn view(
     server: &Server,
     call: &Call,
     kind: &Kind,
@@ -252,15 +276,7 @@ async fn at(server: &Server, kind: &Kind, revision: u64) -> Result<View, Status>
 
 /// Selects the objects of one answer.
 pub async fn find(server: &Server, call: &Call, kind: &Kind) -> Result<Found, Status> {
-    check_options(call)?;
-    let selection = Selection::new(call, kind)?;
-    let limit =
-        call.query.number::<i64>("limit")?.and_then(|limit| usize::try_from(limit).ok()).filter(|limit| *limit > 0);
-    call.query.number::<i64>("timeoutSeconds")?;
-    let token = match call.query.text("continue") {
-        "" => None,
-        text => Some(Token::parse(text)?),
-    };
+    let Asked { selection, limit, token } = asked(call, kind)?;
     if let Some(token) = token.as_ref().filter(|token| token.is_over()) {
         return Err(inconsistent(token));
     }

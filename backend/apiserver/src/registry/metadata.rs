@@ -64,6 +64,19 @@ pub fn place(kind: &Kind, object: &mut Value, namespace: &str) -> Result<(), Sta
     Ok(())
 }
 
+/// The body's name must be the path's.
+///
+/// # Errors
+/// 400 for another, or none.
+pub fn same_name(object: &Value, name: &str) -> Result<(), Status> {
+    let why = match text(object, "name") {
+        own if own == name => return Ok(()),
+        "" => format!("the name of the object ({name} based on URL) was undeterminable: name must be provided"),
+        own => format!("the name of the object ({own}) does not match the name on the URL ({name})"),
+    };
+    Err(Status::bad_request(why))
+}
+
 /// What no client says of a new object.
 pub fn wipe_system_fields(object: &mut Value) {
     if let Some(fields) = object.get_mut("metadata").and_then(Value::as_object_mut) {

@@ -46,21 +46,6 @@ pub fn dry_run(call: &Call) -> Result<bool, Status> {
     Ok(asked)
 }
 
-/// The same of a list in a body.
-///
-/// # Errors
-/// 400 for no list and 422 for any other value in it, so that what was meant to change nothing does not.
-pub fn dry_run_of_body(call: &Call, sent: &serde_json::Value) -> Result<bool, Status> {
-    match sent {
-        serde_json::Value::Null => Ok(false),
-        serde_json::Value::Array(values) if values.iter().all(|value| value == "All") => Ok(!values.is_empty()),
-        values @ serde_json::Value::Array(_) => {
-            Err(invalid(call, Error::not_supported(Path::new("dryRun"), values.clone(), &["All"])))
-        }
-        other => Err(super::delete::misfit(other, "dryRun", "[]string")),
-    }
-}
-
 /// What happens to unknown and duplicate fields.
 ///
 /// # Errors

@@ -33,8 +33,8 @@ fn patch_type(call: &Call, kind: &Kind) -> Result<PatchType, Status> {
     let refused = |media: &str| {
         Err(Status::unsupported_media_type(format!(
             "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, \
-             application/merge-patch+json, application/strategic-merge-patch+json, application/apply-patch+yaml, \
-             application/apply-patch+cbor (got {media:?})"
+             application/merge-patch+json, {}application/apply-patch+yaml, application/apply-patch+cbor (got {media:?})",
+            if kind.is_custom() { "" } else { "application/strategic-merge-patch+json, " }
         )))
     };
     match negotiate::content_type(&call.parts.headers) {
@@ -72,7 +72,11 @@ async fn apply(
         let error = FieldError::forbidden(Path::new("force"), "may not be specified for non-apply patch");
         return Err(options::invalid(call, error));
     }
-    let parsed = parse(bytes, Format::Json, validation)?;
+    let parsed = parse(bytes, Format::Json, validation).map_err(|status| match patch_type {
+        // Upstream reads this one with fewer words.
+        PatchType::Strategic => Status::bad_request(status.message.trim_start_matches("error decoding patch: ")),
+        _ => status,
+    })?;
     let schema = schema(kind);
     let name = call.info.name.clone();
     let mut warnings = Vec::new();
@@ -106,14 +110,18 @@ async fn apply(
             }
             PatchType::Apply => {}
         }
-        let checked = check_patched(&schema, new, found.clone(), validation)?;
+        // Upstream shows a strategic patch itself, and of the others what came of them.
+        let shown = (patch_type == PatchType::Strategic).then_some(&parsed.object);
+        let mut checked = check_patched(&schema, &new, shown, found.clone(), validation)?;
         warnings = checked.warnings;
-        same_identity(kind, old, &checked.object)?;
+        metadata::same_name(&checked.object, metadata::text(old, "name"))?;
+        metadata::place(kind, &mut checked.object, metadata::text(old, "namespace"))?;
         Ok(checked.object)
     })
-    .await?;
+    .await;
+    // Whatever comes of the patch.
     call.warnings.extend(warnings);
-    Ok(written)
+    written
 }
 
 fn object_or_refused(patch: &Value, what: &str) -> Result<(), Status> {
@@ -126,26 +134,6 @@ fn object_or_refused(patch: &Value, what: &str) -> Result<(), Status> {
     };
     let why = format!("{what}json: cannot unmarshal {shown} into Go value of type map[string]interface {{}}");
     Err(Status::bad_request(why))
-}
-
-fn same_identity(kind: &Kind, old: &Value, new: &Value) -> Result<(), Status> {
-    let (was, is) = (metadata::text(old, "name"), metadata::text(new, "name"));
-    if is.is_empty() {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({was} based on URL) was undeterminable: name must be provided"
-        )));
-    }
-    if was != is {
-        return Err(Status::bad_request(format!(
-            "the name of the object ({is}) does not match the name on the URL ({was})"
-        )));
-    }
-    if kind.namespaced && metadata::text(old, "namespace") != metadata::text(new, "namespace") {
-        return Err(Status::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
-    }
-    Ok(())
 }
 
 async fn server_side(
@@ -170,17 +158,12 @@ async fn server_side(
     let mut config = decoded.object;
     metadata::place(kind, &mut config, &call.info.namespace)?;
     let name = call.info.name.clone();
-    let unnamed = metadata::text(&config, "name").is_empty();
-    match metadata::text(&config, "name") {
-        "" => {
-            metadata::map(&mut config).insert("name".into(), json!(name));
-        }
-        own if own != name => {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({own}) does not match the name on the URL ({name})"
-            )));
-        }
-        _ => {}
+    // Who creates has to say the name too.
+    let named = metadata::same_name(&config, &name);
+    if metadata::text(&config, "name").is_empty() {
+        metadata::map(&mut config).insert("name".into(), json!(name));
+    } else {
+        named.clone()?;
     }
     let (manager_name, force) = (options::manager(call)?, call.query.flag("force"));
     let api_version = kind.api_version();
@@ -212,11 +195,7 @@ async fn server_side(
                     "uid mismatch: the provided object specified uid, and no existing object was found",
                 ));
             }
-            if unnamed {
-                return Err(Status::bad_request(format!(
-                    "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-                )));
-            }
+            named?;
             create_applied(server, call, kind, &config, &manager, force).await
         }
         other => other,

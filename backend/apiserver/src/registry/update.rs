@@ -50,19 +50,7 @@ pub async fn update(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
     let mut sent = decoded.object;
     metadata::place(kind, &mut sent, &call.info.namespace)?;
     let name = call.info.name.clone();
-    match metadata::text(&sent, "name") {
-        "" => {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-            )));
-        }
-        own if own != name => {
-            return Err(Status::bad_request(format!(
-                "the name of the object ({own}) does not match the name on the URL ({name})"
-            )));
-        }
-        _ => {}
-    }
+    metadata::same_name(&sent, &name)?;
     let written = replace(server, call, kind, &name, subresource, Ownership::Update, |_| Ok(sent.clone())).await;
     let written = match written {
         Err(status) if status.code == 404 && subresource.is_empty() && kind.allows_create_on_update() => {

@@ -385,6 +385,8 @@ pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answe
                                 }
                             }
                         }
+                        // Events that are not this watcher's are no reason to stay beyond the end.
+                        Ok(None) if Instant::now() >= deadline || shutdown.is_cancelled() || life.is_cancelled() => break,
                         Ok(None) => {}
                         Err(status) => {
                             if !out.is_empty() {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 use pilothouse_api::Status;
+use pilothouse_api::field::{Error, Path};
 use pilothouse_kinds::Kind;
 use serde_json::{Value, json};
 
@@ -24,35 +25,40 @@ pub async fn bind(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body:
     let binding = super::decoded(call, body, "", "v1", "Binding").await?;
     let name = match (call.info.name.as_str(), metadata::text(&binding, "name")) {
         ("", own) => own.to_owned(),
-        (name, own) if own.is_empty() || own == name => name.to_owned(),
+        (name, own) if own == name => name.to_owned(),
         _ => return Err(Status::bad_request("name in URL does not match name in Binding object")),
     };
+    check(&binding)?;
     let binding = admission::create(server, call, kind, "binding", &name, binding).await?;
     apply(server, call, kind, &name, &binding).await
+}
+
+/// What is wrong with a binding's target is told as upstream tells it: with 500, as the errors alone.
+///
+/// # Errors
+/// The errors.
+pub fn check(binding: &Value) -> Result<(), Status> {
+    let (target, at) = (&binding["target"], Path::new("target"));
+    let text = |field: &str| target[field].as_str().unwrap_or_default();
+    let mut errors = Vec::new();
+    if !matches!(text("kind"), "" | "Node") {
+        errors.push(Error::not_supported(at.child("kind"), text("kind"), &["Node", "<empty>"]).to_string());
+    }
+    if text("name").is_empty() {
+        errors.push(Error::required(at.child("name"), "").to_string());
+    }
+    match errors.as_slice() {
+        [] => Ok(()),
+        [one] => Err(Status::failure(500, "", one.clone())),
+        many => Err(Status::failure(500, "", format!("[{}]", many.join(", ")))),
+    }
 }
 
 pub async fn apply(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, name: &str, binding: &Value) -> Answer {
     let target = &binding["target"];
     let node = target["name"].as_str().unwrap_or_default().to_owned();
-    if node.is_empty() {
-        return Err(Status::failure(
-            422,
-            "Invalid",
-            format!("Binding \"{name}\" is invalid: target.name: Required value"),
-        )
-        .cause("FieldValueRequired", "Required value", "target.name"));
-    }
-    if !matches!(target["kind"].as_str(), None | Some("" | "Node")) {
-        return Err(Status::failure(
-            422,
-            "Invalid",
-            format!(
-                "Binding \"{name}\" is invalid: target.kind: Unsupported value: {}: supported values: \"Node\"",
-                target["kind"]
-            ),
-        ));
-    }
     let uid = metadata::text(binding, "uid").to_owned();
+    let version = binding["metadata"]["resourceVersion"].clone();
     let annotations = binding["metadata"]["annotations"].clone();
     let labels = binding["metadata"]["labels"].clone();
     read::newest(server, kind, &call.info.namespace, name).await?;
@@ -69,7 +75,11 @@ pub async fn apply(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, name
         let mut new = old.clone();
         new["spec"]["nodeName"] = json!(node);
         let fields = metadata::map(&mut new);
-        fields.remove("resourceVersion");
+        // The binding may be of one state of the pod only.
+        match version.as_str().filter(|version| !version.is_empty()) {
+            Some(version) => fields.insert("resourceVersion".into(), json!(version)),
+            None => fields.remove("resourceVersion"),
+        };
         if !uid.is_empty() {
             fields.insert("uid".into(), json!(uid));
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::admission;
 use crate::body::Body;
-use crate::registry::delete::{self, eviction_options};
+use crate::registry::delete::{self, Options};
 use crate::registry::update::{Ownership, replace};
 use crate::registry::{metadata, options, read, render};
 use crate::server::{Answer, Call, Server};
@@ -56,15 +56,13 @@ fn refused(budget: &str, status: &Value) -> Status {
 
 pub async fn evict(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
     let eviction = super::decoded(call, body, "policy", "v1", "Eviction").await?;
-    let in_body = options::dry_run_of_body(call, &eviction["deleteOptions"]["dryRun"])?;
-    let dry_run = in_body || options::dry_run(call)?;
     let (namespace, name) = (call.info.namespace.clone(), call.info.name.clone());
-    let own = metadata::text(&eviction, "name");
-    if !own.is_empty() && own != name {
+    if metadata::text(&eviction, "name") != name {
         return Err(Status::bad_request("name in URL does not match name in Eviction object"));
     }
+    let dry_run = Options::checked(&eviction["deleteOptions"])?.is_dry_run() || options::dry_run(call)?;
     let eviction = admission::create(server, call, kind, "eviction", &name, eviction).await?;
-    let options = eviction_options(&eviction, dry_run);
+    let options = Options::checked(&eviction["deleteOptions"])?.trial(dry_run);
     let pod = render::value(kind, &*read::newest(server, kind, &namespace, &name).await?);
     if is_finished(&pod) || metadata::is_deleting(&pod) {
         if !metadata::is_deleting(&pod) {

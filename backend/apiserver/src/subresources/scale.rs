@@ -36,11 +36,14 @@ pub fn of(paths: &ScalePaths, object: &Value) -> Value {
     if !selector.is_empty() {
         status["selector"] = json!(selector);
     }
+    // Zero goes without saying, as in Go.
+    let replicas = number(&paths.spec_replicas);
+    let spec = if replicas == 0 { json!({}) } else { json!({"replicas": replicas}) };
     json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1",
         "metadata": {"name": meta["name"], "namespace": meta["namespace"], "uid": meta["uid"],
                      "resourceVersion": meta["resourceVersion"], "creationTimestamp": meta["creationTimestamp"]},
-        "spec": {"replicas": number(&paths.spec_replicas)}, "status": status,
+        "spec": spec, "status": status,
     })
 }
 
@@ -52,24 +55,19 @@ async fn asked(call: &mut Call, body: Body, present: &Value) -> Result<Value, St
     if call.info.verb == "update" {
         let decoded = negotiate::decode(&call.parts.headers, &bytes, schema, validation)?;
         call.warnings.extend(decoded.warnings);
-        let (name, sent) = (&call.info.name, metadata::text(&decoded.object, "name"));
-        if sent.is_empty() {
-            let why = "undeterminable: name must be provided";
-            return Err(Status::bad_request(format!("the name of the object ({name} based on URL) was {why}")));
-        }
-        if sent != name.as_str() {
-            let why = format!("the name of the object ({sent}) does not match the name on the URL ({name})");
-            return Err(Status::bad_request(why));
-        }
+        metadata::same_name(&decoded.object, &call.info.name)?;
         return Ok(decoded.object);
     }
     let mut scale = present.clone();
     metadata::map(&mut scale).remove("resourceVersion");
+    let mut shown = None;
     match negotiate::content_type(&call.parts.headers) {
         "application/json-patch+json" => json_patch(&mut scale, &parse(&bytes, Format::Json, validation)?.object)?,
         "application/merge-patch+json" => merge_patch(&mut scale, &parse(&bytes, Format::Json, validation)?.object),
         "application/strategic-merge-patch+json" => {
-            strategic_merge(schema, &mut scale, &parse(&bytes, Format::Json, validation)?.object)?;
+            let patch = parse(&bytes, Format::Json, validation)?.object;
+            strategic_merge(schema, &mut scale, &patch)?;
+            shown = Some(patch);
         }
         "application/apply-patch+yaml" => {
             let applied = decode_apply(schema, &bytes, validation)?.object;
@@ -77,7 +75,9 @@ async fn asked(call: &mut Call, body: Body, present: &Value) -> Result<Value, St
         }
         other => return Err(Status::unsupported_media_type(format!("{other:?} is not a patch format"))),
     }
-    Ok(check_patched(schema, scale, Vec::new(), FieldValidation::Ignore)?.object)
+    let scale = check_patched(schema, &scale, shown.as_ref(), Vec::new(), FieldValidation::Ignore)?.object;
+    metadata::same_name(&scale, &call.info.name)?;
+    Ok(scale)
 }
 
 pub async fn answer(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
@@ -88,13 +88,19 @@ pub async fn answer(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
     let Some(paths) = kind.scale() else { return Err(Status::unknown_path()) };
     let name = call.info.name.clone();
     let stored = read::newest(server, kind, &call.info.namespace, &name).await?;
-    let present = of(&paths, &render::value(kind, &stored));
+    let object = render::value(kind, &stored);
+    if kind.is_custom() && at(&object, &paths.spec_replicas).is_null() {
+        let why = format!("the spec replicas field \".{}\" does not exist", paths.spec_replicas);
+        return Err(Status::internal(why));
+    }
+    let present = of(&paths, &object);
     if call.info.verb == "get" {
         return Ok(document(&present, wanted, StatusCode::OK));
     }
     let scale = asked(call, body, &present).await?;
     let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-    if replicas < 0 {
+    // Of a custom resource, its own validation says so.
+    if replicas < 0 && !kind.is_custom() {
         let error = Error::invalid(Path::new("spec").child("replicas"), replicas, "must be greater than or equal to 0");
         return Err(Status::invalid("autoscaling", "Scale", &name, &vec![error]));
     }

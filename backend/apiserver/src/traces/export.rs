@@ -3,11 +3,11 @@
 //! Invariants: spans leave in batches from a thread of their own; a collector that is slow or away costs spans, never a
 //! request.
 
-use base64::Engine;
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig, WithTonicConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{Sampler, SdkTracerProvider};
+use pilothouse_access::pki;
 use tonic::transport::{Certificate, ClientTlsConfig};
 use tracing::Subscriber;
 use tracing_subscriber::Layer;
@@ -57,12 +57,7 @@ fn first_set(names: [&'static str; 2]) -> Option<(&'static str, String)> {
 
 /// The authorities that this machine trusts, as PEM.
 fn native_authorities() -> String {
-    let engine = base64::engine::general_purpose::STANDARD;
-    let found = rustls_native_certs::load_native_certs().certs;
-    let pem = |der: rustls_pki_types::CertificateDer<'static>| {
-        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", engine.encode(der))
-    };
-    found.into_iter().map(pem).collect()
+    rustls_native_certs::load_native_certs().certs.iter().map(|der| pki::pem("CERTIFICATE", der)).collect()
 }
 
 impl Exporter {

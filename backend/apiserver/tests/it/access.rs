@@ -179,3 +179,30 @@ async fn tokens_end() {
         assert_eq!(reply.said(), expected, "a token of {age} seconds: {}", reply.text());
     }
 }
+
+#[tokio::test]
+async fn questions_that_cannot_be_answered() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    let group = "/apis/authorization.k8s.io/v1";
+    let [anyones, own] = ["subjectaccessreviews", "selfsubjectaccessreviews"].map(|name| format!("{group}/{name}"));
+    let local = format!("{group}/namespaces/default/localsubjectaccessreviews");
+    let get = json!({"verb": "get", "resource": "pods", "namespace": "x"});
+    for (path, review, field) in [
+        (&anyones, json!({"metadata": {"name": "x"}, "spec": {"user": "u", "resourceAttributes": get}}), "metadata"),
+        (&anyones, json!({"spec": {"resourceAttributes": get}}), "spec.user"),
+        (&anyones, json!({"spec": {"user": "u"}}), "spec.resourceAttributes"),
+        (&own, json!({"spec": {"resourceAttributes": get, "nonResourceAttributes": {}}}), "spec.nonResourceAttributes"),
+        (&own, json!({"metadata": {"labels": {"a": "b"}}, "spec": {"resourceAttributes": get}}), "metadata"),
+        (&local, json!({"spec": {"user": "u", "resourceAttributes": get}}), "spec.resourceAttributes.namespace"),
+        (&local, json!({"spec": {"user": "u", "nonResourceAttributes": {"path": "/"}}}), "spec.nonResourceAttributes"),
+    ] {
+        let refused = admin.post(path, &review).await;
+        assert_eq!(refused.said(), "422 Invalid", "{review}: {}", refused.text());
+        assert!(refused.message().starts_with(".authorization.k8s.io \"\" is invalid: "), "{}", refused.message());
+        assert_eq!(refused.json()["details"]["causes"][0]["field"], field, "{review}");
+    }
+    let empty = admin.post("/apis/authentication.k8s.io/v1/tokenreviews", &json!({"spec": {}})).await;
+    assert_eq!(empty.message(), "token is required for TokenReview in authentication");
+    assert_eq!(empty.said(), "400 BadRequest");
+}

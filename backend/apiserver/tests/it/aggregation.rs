@@ -27,6 +27,14 @@ fn extension(seen: &Seen) -> Option<(u16, Value)> {
             json!({"paths": {"apis/wardle.example.com/v1alpha1":
             {"serverRelativeURL": "/openapi/v3/apis/wardle.example.com/v1alpha1?hash=X"}}}),
         ),
+        "/openapi/v2" => (
+            200,
+            json!({"swagger": "2.0", "paths": {
+                "/apis/wardle.example.com/v1alpha1/flunders": {"get": {"operationId": "listFlunders", "responses": {
+                    "200": {"description": "OK", "schema": {"$ref": "#/definitions/com.example.wardle.Flunder"}}}}},
+                "/apis/apps/v1/deployments": {"get": {"operationId": "stolen"}}},
+                "definitions": {"com.example.wardle.Flunder": {"type": "object", "description": "A flunder."}}}),
+        ),
         "/openapi/v3/apis/wardle.example.com/v1alpha1" => (200, json!({"openapi": "3.0.0", "paths": {}})),
         _ => (
             200,
@@ -139,12 +147,22 @@ async fn an_extension_server_answers_for_its_group() {
     assert!(index["paths"]["apis/wardle.example.com/v1alpha1"].is_object(), "{index}");
     assert_eq!(admin.get("/openapi/v3/apis/wardle.example.com/v1alpha1").await.expect(200)["openapi"], "3.0.0");
 
+    let whole = admin.get("/openapi/v2").await.expect(200);
+    assert_eq!(whole["paths"]["/apis/wardle.example.com/v1alpha1/flunders"]["get"]["operationId"], "listFlunders");
+    assert_eq!(whole["definitions"]["com.example.wardle.Flunder"]["description"], "A flunder.");
+    assert_ne!(whole["paths"]["/apis/apps/v1/deployments"]["get"]["operationId"], "stolen");
+    let accept = [("accept", "application/com.github.proto-openapi.spec.v2.v1.0+protobuf")];
+    let message = admin.send("GET", "/openapi/v2", &accept, "").await;
+    assert!(message.text().contains("listFlunders"), "kubectl reads it in this form");
+
     // With its APIService it is gone.
     admin.delete(&path).await.expect(200);
     assert_eq!(admin.get(FLUNDERS).await.status, 404);
     let gone =
         |groups: &Value| groups["groups"].as_array().unwrap().iter().all(|group| group["name"] != "wardle.example.com");
     cluster.eventually(|| admin.get("/apis"), |reply| gone(&reply.json())).await;
+    let whole = admin.get("/openapi/v2").await.expect(200);
+    assert!(whole["paths"].get("/apis/wardle.example.com/v1alpha1/flunders").is_none());
 }
 
 #[tokio::test]

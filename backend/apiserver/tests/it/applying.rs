@@ -106,3 +106,32 @@ async fn creating_by_apply_needs_the_right_to_create() {
         .eventually(|| jane.patch(&path, "apply", &config), |reply| reply.message().contains("cannot create resource"));
     assert_eq!(refused.await.said(), "403 Forbidden");
 }
+
+#[tokio::test]
+async fn what_is_applied_says_what_it_is() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    let path = format!("{DEPLOYMENTS}/web?fieldManager=one");
+    for (change, said) in [
+        (json!({"kind": null}), "invalid object type: apps/v1, Kind="),
+        (json!({"apiVersion": null}), "invalid object type: /, Kind=Deployment"),
+        (json!({"kind": "Pod"}), "invalid object type: apps/v1, Kind=Pod"),
+        (json!({"apiVersion": "apps/v2"}), "invalid object type: apps/v2, Kind=Deployment"),
+    ] {
+        let mut config = deployment("web", 1);
+        for (key, value) in change.as_object().unwrap() {
+            config[key] = value.clone();
+        }
+        let reply = admin.patch(&path, "apply", &config).await;
+        assert_eq!((reply.said().as_str(), reply.message().as_str()), ("400 BadRequest", said));
+    }
+    let mut config = deployment("web", 1);
+    config["spec"]["template"]["spec"]["containers"] = json!({"name": "c"});
+    let reply = admin.patch(&path, "apply", &config).await;
+    assert_eq!(reply.status, 500);
+    assert_eq!(
+        reply.message(),
+        "failed to create typed patch object (/web; apps/v1, Kind=Deployment): \
+         .spec.template.spec.containers: expected list, got &{map[name:c]}"
+    );
+}

@@ -74,13 +74,49 @@ async fn dry_runs_in_the_body() {
         (json!({"gracePeriodSeconds": "x"}), 400),
         (json!([]), 400),
         (json!("All"), 400),
+        (json!({"kind": 7}), 400),
+        (json!({"preconditions": []}), 400),
+        (json!({"propagationPolicy": 7}), 400),
+        (json!({"orphanDependents": "x"}), 400),
     ] {
         let reply = delete_with(&admin, &path, &options).await;
         assert_eq!(reply.status, want, "{options} {}", reply.text());
         admin.get(&path).await.expect(200);
     }
+    // Another format is not read as if it were JSON.
+    let reply = admin.send("DELETE", &path, &[("content-type", "text/plain")], "{}").await;
+    assert_eq!(reply.said(), "415 UnsupportedMediaType");
+    // Any group may lend its version to the options.
+    for version in ["meta.k8s.io/v1", "v1", "apps/v1"] {
+        let options = json!({"kind": "DeleteOptions", "apiVersion": version, "dryRun": ["All"]});
+        delete_with(&admin, &path, &options).await.expect(200);
+    }
     delete_with(&admin, &path, &json!({"dryRun": []})).await.expect(200);
     assert_eq!(admin.get(&path).await.status, 404);
+}
+
+/// The deletion of a list is refused for what the list would be refused for, before anything is deleted.
+#[tokio::test]
+async fn collections_heed_their_options() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("a", &json!({}))).await;
+    for (query, code) in [
+        ("resourceVersion=x", 400),
+        ("limit=x", 400),
+        ("timeoutSeconds=x", 400),
+        ("continue=x", 400),
+        ("resourceVersionMatch=Exact", 422),
+        ("sendInitialEvents=true", 422),
+        ("fieldSelector=spec.x%3Dy", 400),
+        ("dryRun=x", 422),
+    ] {
+        let reply = admin.delete(&format!("{MAPS}?{query}")).await;
+        assert_eq!(reply.status, code, "{query}: {}", reply.text());
+        admin.get(&format!("{MAPS}/a")).await.expect(200);
+    }
+    admin.delete(&format!("{MAPS}?limit=500&resourceVersion=0")).await.expect(200);
+    assert_eq!(admin.get(&format!("{MAPS}/a")).await.status, 404);
 }
 
 #[tokio::test]

@@ -188,3 +188,13 @@ async fn long_lists_stream_and_shrink() {
     // Only the socket's clients get gzip; these are in process.
     assert_eq!(plain.header("content-encoding"), "");
 }
+
+#[tokio::test]
+async fn a_selector_of_nothing_selects_everything() {
+    let cluster = filled(2).await;
+    let admin = cluster.admin();
+    let all = admin.get(&format!("{MAPS}?fieldSelector=%3D")).await.expect(200);
+    assert_eq!(names(&all), ["m00", "m01"]);
+    let wrong = admin.get(&format!("{MAPS}?labelSelector=a%3D-")).await;
+    assert!(wrong.message().contains("values[0][a]: Invalid value: \"-\""), "{}", wrong.message());
+}

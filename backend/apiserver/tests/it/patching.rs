@@ -42,12 +42,67 @@ async fn the_three_formats() {
     }
     let misfit = admin.patch(&path, "json", &json!([{"op": "remove", "path": "/spec/nothing"}])).await.json();
     assert_eq!(misfit["message"], "the server rejected our request due to an error in our request");
-    let cause = &misfit["details"]["causes"][0];
-    assert_eq!(cause["field"], "patch", "kubectl prints the field before the message");
-    assert!(cause["message"].as_str().unwrap().starts_with("remove operation does not apply"), "{cause}");
+    assert_eq!((&misfit["reason"], &misfit["details"]), (&json!("Invalid"), &json!({})), "upstream says no more");
     let unknown = admin.send("PATCH", &path, &[("content-type", "application/json")], "{}").await;
     assert_eq!(unknown.said(), "415 UnsupportedMediaType");
     assert_eq!(admin.patch(&format!("{DEPLOYMENTS}/none"), "merge", &json!({})).await.said(), "404 NotFound");
+}
+
+/// What a patch may not do is told with upstream's codes and words.
+#[tokio::test]
+async fn what_patches_cannot_do() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    admin.create(DEPLOYMENTS, &deployment("web", 1)).await;
+    let path = format!("{DEPLOYMENTS}/web");
+    let containers = |items| json!({"spec": {"template": {"spec": {"containers": items}}}});
+    let ordered = json!({"spec": {"template": {"spec": {
+        "$setElementOrder/containers": [{"name": "b"}], "containers": [{"name": "a"}]}}}});
+    for (format, patch, code, why) in [
+        ("merge", json!({"kind": "Secret"}), 422, "no kind \"Secret\" is registered for version \"apps/v1\""),
+        (
+            "merge",
+            json!({"apiVersion": "apps/v9"}),
+            422,
+            "no kind \"Deployment\" is registered for version \"apps/v9\"",
+        ),
+        ("json", json!([{"op": "replace", "path": "/kind", "value": "Pod"}]), 422, "patch: Invalid value: \"{"),
+        ("json", json!([{"op": "remove", "path": ""}]), 422, "the server rejected our request"),
+        ("merge", json!({"spec": {"replicas": "x"}}), 422, "\\\"replicas\\\":\\\"x\\\""),
+        ("strategic-merge", json!({"spec": {"replicas": "x"}}), 422, "Invalid value: \"map[spec:map[replicas:x]]\""),
+        (
+            "strategic-merge",
+            containers(json!([{"image": "x"}])),
+            500,
+            "map: map[image:x] does not contain declared merge key",
+        ),
+        (
+            "strategic-merge",
+            containers(json!([{"name": "a", "$patch": "sing"}])),
+            500,
+            "unknown patch type: sing in map",
+        ),
+        ("strategic-merge", ordered, 500, "doesn't match $setElementOrder list"),
+        (
+            "strategic-merge",
+            json!({"spec": {"strategy": {"$retainKeys": ["type"], "rollingUpdate": {}}}}),
+            400,
+            "retainKeys",
+        ),
+        (
+            "strategic-merge",
+            json!({"$patch": "replace", "metadata": {"name": "web"}}),
+            422,
+            "spec.selector: Required value",
+        ),
+    ] {
+        let reply = admin.patch(&path, format, &patch).await;
+        assert_eq!(reply.status, code, "{format} {patch}: {}", reply.text());
+        assert!(reply.message().contains(why), "{format} {patch}: {}", reply.message());
+    }
+    // Without a namespace it is that of the path.
+    let bare = json!([{"op": "remove", "path": "/metadata/namespace"}]);
+    assert_eq!(admin.patch(&path, "json", &bare).await.expect(200)["metadata"]["namespace"], "default");
 }
 
 #[tokio::test]

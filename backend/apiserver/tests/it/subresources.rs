@@ -27,6 +27,10 @@ async fn scale() {
     assert_eq!(admin.patch(&path, "merge", &json!({"spec": {"replicas": 7}})).await.expect(200)["spec"]["replicas"], 7);
     assert_eq!(admin.patch(&path, "merge", &json!({"spec": {"replicas": -1}})).await.status, 422);
     assert_eq!(admin.get(&format!("{all}/web")).await.json()["spec"]["replicas"], 7);
+    let renamed = admin.patch(&path, "merge", &json!({"metadata": {"name": "x"}})).await;
+    assert_eq!(renamed.said(), "400 BadRequest");
+    let none = admin.patch(&path, "merge", &json!({"spec": {"replicas": 0}})).await.expect(200);
+    assert_eq!(none["spec"], json!({}), "as Go writes it");
     assert_eq!(admin.get("/api/v1/namespaces/default/configmaps/x/scale").await.status, 404);
 }
 
@@ -39,7 +43,20 @@ async fn binding_happens_once() {
     admin.create(all, &pod("a")).await;
     let binding = |node: &str| json!({"apiVersion": "v1", "kind": "Binding", "metadata": {"name": "a"}, "target": {"kind": "Node", "name": node}});
     let path = format!("{all}/a/binding");
-    assert_eq!(admin.post(&path, &binding("")).await.status, 422);
+    // Upstream has no code for these.
+    let mut wrong = binding("");
+    wrong["target"]["kind"] = json!("Pod");
+    for path in [path.as_str(), "/api/v1/namespaces/pods/bindings"] {
+        let refused = admin.post(path, &wrong).await;
+        let why = r#"[target.kind: Unsupported value: "Pod": supported values: "Node", "<empty>", target.name: Required value]"#;
+        assert_eq!((refused.status, refused.message().as_str()), (500, why));
+    }
+    let mut nameless = binding("n1");
+    nameless["metadata"] = json!({});
+    assert_eq!(admin.post(&path, &nameless).await.said(), "400 BadRequest");
+    let mut stale = binding("n1");
+    stale["metadata"]["resourceVersion"] = json!("1");
+    assert_eq!(admin.post(&path, &stale).await.said(), "409 Conflict", "a binding of another state of the pod");
     assert_eq!(admin.post(&path, &binding("n1")).await.expect(201)["status"], "Success");
     let bound = admin.get(&format!("{all}/a")).await.json();
     assert_eq!(bound["spec"]["nodeName"], "n1");
@@ -80,10 +97,16 @@ async fn evictions_ask_the_budget() {
     for (dry_run, code) in [(json!(["All"]), 201), (json!(["all"]), 422)] {
         let mut trial = eviction("a");
         trial["deleteOptions"] = json!({ "dryRun": dry_run });
-        assert_eq!(admin.post(&format!("{all}/a/eviction"), &trial).await.status, code, "{trial}");
+        let reply = admin.post(&format!("{all}/a/eviction"), &trial).await;
+        assert_eq!(reply.status, code, "{trial}");
+        assert!(code == 201 || reply.message().starts_with("DeleteOptions.meta.k8s.io \"\" is invalid: dryRun"));
         assert_eq!(admin.get(&format!("{budgets}/pdb")).await.json()["status"]["disruptionsAllowed"], 1);
         admin.get(&format!("{all}/a")).await.expect(200);
     }
+    let mut sideways = eviction("a");
+    sideways["deleteOptions"] = json!({"propagationPolicy": "Sideways", "dryRun": ["All"]});
+    assert_eq!(admin.post(&format!("{all}/a/eviction"), &sideways).await.said(), "422 Invalid");
+    assert_eq!(admin.post(&format!("{all}/a/eviction"), &eviction("b")).await.said(), "400 BadRequest");
     let (one, two) = (eviction("a"), eviction("b"));
     let (path_a, path_b) = (format!("{all}/a/eviction"), format!("{all}/b/eviction"));
     let (one, two) = tokio::join!(admin.post(&path_a, &one), admin.post(&path_b, &two));

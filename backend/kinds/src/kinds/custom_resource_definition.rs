@@ -32,6 +32,7 @@ const COLUMN_TYPES: [&str; 5] = ["boolean", "date", "integer", "number", "string
 const COLUMN_FORMATS: [&str; 9] =
     ["byte", "date", "date-time", "double", "float", "int32", "int64", "name", "password"];
 const MAX_SELECTABLE: usize = 8;
+const MAX_WARNING_BYTES: usize = 256;
 
 fn default(definition: &mut Value) {
     let spec = object(definition, "spec");
@@ -74,7 +75,8 @@ fn validate(definition: &Value, errors: &mut ErrorList) {
     versions(spec, &path, errors);
     self::names(spec.at("names"), &path.child("names"), errors);
     if spec.flag("preserveUnknownFields") {
-        let detail = "must be false";
+        let detail =
+            "cannot set to true, set x-kubernetes-preserve-unknown-fields to true in spec.versions[*].schema instead";
         errors.push(Error::invalid(path.child("preserveUnknownFields"), true, detail));
     }
     conversion(spec.at("conversion"), &path.child("conversion"), errors);
@@ -134,9 +136,8 @@ fn versions(spec: &Value, path: &Path, errors: &mut ErrorList) {
         if !wrong.is_empty() {
             errors.push(Error::invalid(path.child("name"), all[index], wrong.join(",")));
         }
-        if !version.flag("deprecated") && version.has("deprecationWarning") {
-            let (detail, text) = ("can only be set for deprecated versions", version.text("deprecationWarning"));
-            errors.push(Error::invalid(path.child("deprecationWarning"), text, detail));
+        if version.has("deprecationWarning") {
+            deprecation(version, &path.child("deprecationWarning"), errors);
         }
         let schema = version.at("schema.openAPIV3Schema");
         if schema.is_null() {
@@ -162,6 +163,24 @@ fn versions(spec: &Value, path: &Path, errors: &mut ErrorList) {
     }
     if versions.iter().filter(|v| v.flag("storage")).count() != 1 {
         errors.push(Error::invalid(path, shown(), "must have exactly one version marked as storage version"));
+    }
+}
+
+/// Warnings go into a header.
+fn deprecation(version: &Value, path: &Path, errors: &mut ErrorList) {
+    let text = version.text("deprecationWarning");
+    let mut wrong = |detail: String| errors.push(Error::invalid(path.clone(), text, detail));
+    if !version.flag("deprecated") {
+        return wrong("can only be set for deprecated versions".into());
+    }
+    if text.is_empty() {
+        wrong("must not be an empty string".into());
+    }
+    if text.len() > MAX_WARNING_BYTES {
+        wrong(format!("must be <= {MAX_WARNING_BYTES} characters long"));
+    }
+    if let Some((at, _)) = text.char_indices().find(|(_, c)| c.is_control()) {
+        wrong(format!("must only contain printable UTF-8 characters; non-printable character found at index {at}"));
     }
 }
 
@@ -203,39 +222,70 @@ fn scale(scale: &Value, path: &Path, errors: &mut ErrorList) {
         let (text, at) = (scale.text(key), path.child(&format!("scale.{key}")));
         if text.is_empty() {
             errors.push(Error::required(at, ""));
-        } else if text.starts_with(&format!(".{root}.")) {
+        } else if !text.starts_with('.') || text.starts_with(&format!(".{root}.")) {
             json_path(text, &at, errors);
         } else {
             errors.push(Error::invalid(at, text, format!("should be a json path under .{root}")));
         }
     }
     let text = scale.text("labelSelectorPath");
-    if !text.is_empty() && !text.starts_with(".spec.") && !text.starts_with(".status.") {
+    let at = path.child("scale.labelSelectorPath");
+    if !text.is_empty() && !text.starts_with('.') {
+        json_path(text, &at, errors);
+    } else if !text.is_empty() && !text.starts_with(".spec.") && !text.starts_with(".status.") {
         let detail = "should be a json path under either .spec or .status";
-        errors.push(Error::invalid(path.child("scale.labelSelectorPath"), text, detail));
+        errors.push(Error::invalid(at, text, detail));
     }
 }
 
 fn selectable(version: &Value, path: &Path, errors: &mut ErrorList) {
     let fields = version.list("selectableFields");
-    if fields.len() > MAX_SELECTABLE {
-        errors.push(Error::too_many(path.clone(), fields.len(), MAX_SELECTABLE));
-    }
+    let schema = version.at("schema.openAPIV3Schema");
     let mut seen = Vec::new();
     for (index, field) in fields.iter().enumerate() {
         let (text, path) = (field.text("jsonPath"), path.index(index).child("jsonPath"));
         if text.is_empty() {
-            errors.push(Error::required(path.clone(), ""));
-        } else if text.starts_with(".metadata.") || text.contains('[') {
+            errors.push(Error::required(path, ""));
+            continue;
+        }
+        let of = match led_to(schema, text) {
+            Ok(of) => of,
+            Err(why) => {
+                errors.push(Error::invalid(path, text, format!("is an invalid path: {why}")));
+                continue;
+            }
+        };
+        if text.starts_with(".metadata.") {
             errors.push(Error::invalid(path.clone(), text, "must not point to fields in metadata"));
-        } else {
-            json_path(text, &path, errors);
+        }
+        if !matches!(of.text("type"), "string" | "boolean" | "integer") {
+            let detail = "must point to a field of type string, boolean or integer. Enum string fields and strings with formats are allowed.";
+            errors.push(Error::invalid(path.clone(), text, detail));
         }
         if seen.contains(&text) {
             errors.push(Error::duplicate(path, text));
+        } else {
+            seen.push(text);
         }
-        seen.push(text);
     }
+    if seen.len() > MAX_SELECTABLE {
+        errors.push(Error::too_many(path.clone(), seen.len(), MAX_SELECTABLE));
+    }
+}
+
+/// The schema of the field that a path of field names leads to; an error says why there is none.
+fn led_to<'s>(schema: &'s Value, path: &str) -> Result<&'s Value, String> {
+    let Some(rest) = path.strip_prefix('.') else {
+        let first = path.split(['.', '[']).next().unwrap_or_default();
+        return Err(format!("expected [ or . but got: {first}"));
+    };
+    if rest.contains('[') {
+        return Err("array notation is not allowed".into());
+    }
+    rest.split('.').try_fold(schema, |of, name| {
+        let declared = of.at("properties").get(name).or_else(|| of.get("additionalProperties"));
+        declared.filter(|of| of.is_object()).ok_or_else(|| "does not refer to a valid field".into())
+    })
 }
 
 fn names(named: &Value, path: &Path, errors: &mut ErrorList) {
@@ -269,24 +319,47 @@ fn conversion(conversion: &Value, path: &Path, errors: &mut ErrorList) {
     one_of(conversion, path, "strategy", &["None", "Webhook"], errors);
     let config = conversion.at("webhook");
     match (conversion.text("strategy"), config.is_object()) {
-        ("Webhook", false) => {
-            let detail = "required when strategy is set to Webhook";
-            errors.push(Error::required(path.child("webhookClientConfig"), detail));
-        }
-        ("Webhook", true) => {
-            webhook::client_config(config.at("clientConfig"), &path.child("webhookClientConfig"), errors);
-            let accepted = config.texts("conversionReviewVersions").any(|v| matches!(v, "v1" | "v1beta1"));
-            if !accepted {
-                let value = config.at("conversionReviewVersions").clone();
-                let detail = "must include at least one of v1, v1beta1";
-                errors.push(Error::invalid(path.child("conversionReviewVersions"), value, detail));
+        ("Webhook", _) => {
+            if config.at("clientConfig").is_object() {
+                webhook::client_config(config.at("clientConfig"), &path.child("webhookClientConfig"), errors);
+            } else {
+                let detail = "required when strategy is set to Webhook";
+                errors.push(Error::required(path.child("webhookClientConfig"), detail));
             }
+            review_versions(config, &path.child("conversionReviewVersions"), errors);
         }
         (_, true) => {
             let detail = "should not be set when strategy is not set to Webhook";
-            errors.push(Error::forbidden(path.child("webhookClientConfig"), detail));
+            for (key, at) in
+                [("clientConfig", "webhookClientConfig"), ("conversionReviewVersions", "conversionReviewVersions")]
+            {
+                if config.has(key) {
+                    errors.push(Error::forbidden(path.child(at), detail));
+                }
+            }
         }
         _ => {}
+    }
+}
+
+/// The versions of ConversionReview that a webhook speaks: one of them at least is one of ours.
+fn review_versions(config: &Value, path: &Path, errors: &mut ErrorList) {
+    let all: Vec<&str> = config.texts("conversionReviewVersions").collect();
+    if all.is_empty() {
+        errors.push(Error::required(path.clone(), ""));
+        return;
+    }
+    for (index, version) in all.iter().enumerate() {
+        let wrong = names::is_dns1035_label(version);
+        if all[..index].contains(version) {
+            errors.push(Error::invalid(path.index(index), *version, "duplicate version"));
+        } else if !wrong.is_empty() {
+            errors.push(Error::invalid(path.index(index), *version, wrong.join(",")));
+        }
+    }
+    if !all.iter().any(|version| matches!(*version, "v1" | "v1beta1")) {
+        let detail = "must include at least one of v1, v1beta1";
+        errors.push(Error::invalid(path.clone(), config.at("conversionReviewVersions").clone(), detail));
     }
 }
 

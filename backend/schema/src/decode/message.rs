@@ -117,30 +117,55 @@ fn not_registered(kind: &str, api_version: &str) -> String {
     )
 }
 
-/// The message for a body of another kind than the request's; none if it is of that kind or does not say.
-pub fn mismatch(schema: &Schema, body: &Value) -> Option<String> {
+/// Why a body is of another kind than the request's.
+pub enum Misfit {
+    /// It cannot become one of that kind.
+    Unconvertible(String),
+    /// It could, but this is not the place.
+    OtherVersion(String),
+}
+
+impl Misfit {
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Unconvertible(text) | Self::OtherVersion(text) => text,
+        }
+    }
+}
+
+/// None if the body is of the request's kind or does not say.
+pub fn misfit(schema: &Schema, body: &Value) -> Option<Misfit> {
     let gvk = schema.gvk.as_ref()?;
     let (kind, api_version) = (text(body, "kind"), text(body, "apiVersion"));
     let (group, version) = split(api_version);
     if !kind.is_empty() && kind != &*gvk.kind {
         let known = crate::builtin().gvk(group, version, kind).is_some();
-        let why = if known {
+        return Some(Misfit::Unconvertible(if known {
             let package = gvk.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
             format!("converting ({version}.{kind}) to ({package}.{}): unknown conversion", gvk.kind)
         } else {
             not_registered(kind, api_version)
-        };
-        return Some(cannot_handle(schema, body, &why));
+        }));
     }
     if api_version.is_empty() || (group, version) == (&*gvk.group, &*gvk.version) {
         return None;
     }
     let kind = if kind.is_empty() { &gvk.kind } else { kind };
     if crate::builtin().gvk(group, version, kind).is_none() {
-        return Some(cannot_handle(schema, body, &not_registered(kind, api_version)));
+        return Some(Misfit::Unconvertible(not_registered(kind, api_version)));
     }
     let expected = gvk.api_version();
-    Some(format!("the API version in the data ({api_version}) does not match the expected API version ({expected})"))
+    let why =
+        format!("the API version in the data ({api_version}) does not match the expected API version ({expected})");
+    Some(Misfit::OtherVersion(why))
+}
+
+/// The message for a body of another kind than the request's; none if it is of that kind or does not say.
+pub fn mismatch(schema: &Schema, body: &Value) -> Option<String> {
+    Some(match misfit(schema, body)? {
+        Misfit::Unconvertible(why) => cannot_handle(schema, body, &why),
+        Misfit::OtherVersion(why) => why,
+    })
 }
 
 /// Fills in `apiVersion` and `kind` where they are missing; an error is the message for a body of another kind.
@@ -164,9 +189,25 @@ pub fn complete(schema: &Schema, object: &mut Value) -> Result<(), String> {
     }
 }
 
+/// What kind a body says it is of: `apps/v1, Kind=Deployment`.
+pub fn stated_type(body: &Value) -> String {
+    let (group, version) = split(text(body, "apiVersion"));
+    format!("{group}/{version}, Kind={}", text(body, "kind"))
+}
+
 /// How server-side apply names what it was given: `default/web; apps/v1, Kind=Deployment`.
 pub fn subject(config: &Value) -> String {
     let (namespace, name) = (text(&config["metadata"], "namespace"), text(&config["metadata"], "name"));
-    let (group, version) = split(text(config, "apiVersion"));
-    format!("{namespace}/{name}; {group}/{version}, Kind={}", text(config, "kind"))
+    format!("{namespace}/{name}; {}", stated_type(config))
+}
+
+/// A type in the words of Go's JSON decoder.
+pub fn json_type(value: &Value) -> &'static str {
+    match value {
+        Value::Object(_) => "object",
+        Value::Array(_) => "array",
+        Value::String(_) => "string",
+        Value::Bool(_) => "bool",
+        Value::Number(_) | Value::Null => "number",
+    }
 }

@@ -16,14 +16,16 @@ mod yaml;
 
 use pilothouse_api::field::{self, Error as FieldError};
 use pilothouse_api::status::Status;
-use serde::de::DeserializeSeed;
+use serde::de::{DeserializeSeed, Deserializer};
 use serde_json::Value;
 
 use crate::schema::Schema;
+use crate::{go, managed};
 use path::Path;
 use visit::{Report, Seed};
 
-pub(crate) use scalars::{is_base64, parse_time};
+pub use message::json_type;
+pub(crate) use scalars::parse_time;
 
 /// The media type of a body, as far as decoding tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,21 +107,27 @@ pub fn check(schema: &Schema, object: Value, validation: FieldValidation) -> Res
     Ok(Decoded { object, warnings })
 }
 
-/// Checks and normalizes the outcome of a patch; `found` is what [`parse`] had to say about the patch itself.
+/// Checks and normalizes the outcome of a patch; `found` is what [`parse`] had to say about the patch itself. What is
+/// wrong is told together with the outcome, or with `shown`, if the patch itself is what upstream shows.
 /// Errors: 422 about the field `patch`, as upstream.
 pub fn check_patched(
     schema: &Schema,
-    object: Value,
+    patched: &Value,
+    shown: Option<&Value>,
     found: Vec<String>,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
     let mut report = Report::new(validation != FieldValidation::Ignore);
     let invalid = |text: &str| {
-        let error = FieldError::invalid(field::Path::new("patch"), "", text);
+        let shown = shown.map_or_else(|| patched.to_string(), go::printed);
+        let error = FieldError::invalid(field::Path::new("patch"), shown, text);
         Status::invalid("", "", "", &vec![error])
     };
-    let mut object = from_value(schema, object, &mut report).map_err(|failure| invalid(failure.text()))?;
-    message::complete(schema, &mut object).map_err(Status::bad_request)?;
+    let mut object = from_value(schema, patched, &mut report).map_err(|failure| invalid(failure.text()))?;
+    if let Some(other) = message::misfit(schema, &object) {
+        return Err(invalid(other.text()));
+    }
+    message::complete(schema, &mut object).map_err(|why| invalid(&why))?;
     let warnings: Vec<String> = found.into_iter().chain(report.into_messages()).collect();
     if validation == FieldValidation::Strict && !warnings.is_empty() {
         return Err(invalid(&strict(&warnings)));
@@ -142,35 +150,48 @@ pub fn parse(body: &[u8], format: Format, validation: FieldValidation) -> Result
 
 /// Decodes the configuration of a server-side apply (`application/apply-patch+yaml`; JSON is YAML).
 /// Unknown fields are errors whatever `validation` says; duplicates follow `validation`.
-/// Errors: 400 for what is not YAML, 500 without reason for what does not fit the schema, both as upstream.
+/// Errors: 400 for what is not YAML or of another kind, 500 without reason for what does not fit the schema, both as
+/// upstream.
 pub fn decode_apply(schema: &Schema, body: &[u8], validation: FieldValidation) -> Result<Decoded, Status> {
     let mut found = Report::new(validation != FieldValidation::Ignore);
-    let undecodable = |failure: Failure| Status::bad_request(format!("error decoding YAML: {}", failure.text()));
+    let undecodable = |text: &str| Status::bad_request(format!("error decoding YAML: {text}"));
     let config = match from_json(Schema::any(), body, &mut found) {
         Ok(config) if found.is_empty() => config,
         // Not JSON, or with duplicates, which are worded as YAML's: with their lines.
         _ => {
             found = Report::new(validation != FieldValidation::Ignore);
-            from_yaml(Schema::any(), body, &mut found).map_err(undecodable)?
+            from_yaml(Schema::any(), body, &mut found).map_err(|failure| undecodable(failure.text()))?
         }
     };
-    if !config.is_object() {
-        return Err(Status::bad_request("error decoding YAML: the configuration must be an object"));
+    if !config.is_object() && !config.is_null() {
+        let why = "error unmarshaling JSON: while decoding JSON: json: cannot unmarshal";
+        let of = message::json_type(&config);
+        return Err(undecodable(&format!("{why} {of} into Go value of type map[string]interface {{}}")));
+    }
+    // Nothing is completed here: who applies says what.
+    if let Some(gvk) = &schema.gvk
+        && (config["kind"] != *gvk.kind || config["apiVersion"] != gvk.api_version())
+    {
+        return Err(Status::bad_request(format!("invalid object type: {}", message::stated_type(&config))));
     }
     let warnings = found.into_messages();
     if validation == FieldValidation::Strict && !warnings.is_empty() {
         return Err(Status::bad_request(format!("error strict decoding YAML: {}", warnings.join(", "))));
     }
     let subject = message::subject(&config);
-    let untyped =
-        |text: &str| Status::failure(500, "", format!("failed to create typed patch object ({subject}): {text}"));
-    let mut report = Report::for_apply();
-    let mut object = from_value(schema, config, &mut report).map_err(|failure| untyped(failure.text()))?;
-    match report.into_messages().as_slice() {
+    let failed = |why: &str| Status::failure(500, "", format!("failed to {why}"));
+    let untyped = |text: &str| Err(failed(&format!("create typed patch object ({subject}): {text}")));
+    match managed::misfits(schema, &config).as_slice() {
         [] => {}
-        [one] => return Err(untyped(one)),
-        many => return Err(untyped(&format!("errors:\n  {}", many.join("\n  ")))),
+        [one] => return untyped(one),
+        many => return untyped(&format!("errors:\n  {}", many.join("\n  "))),
     }
+    // What is left are values that their types do not have: quantities, times, numbers out of range.
+    let mut object = from_value(schema, config, &mut Report::for_apply()).map_err(|failure| {
+        let of = subject.split_once("; ").map_or("", |(_, of)| of);
+        let why = format!("unable to convert unstructured object to {of}: {}", failure.text());
+        failed(&format!("convert new object ({subject}) to proper version: {why}"))
+    })?;
     message::complete(schema, &mut object).map_err(Status::bad_request)?;
     Ok(Decoded { object, warnings })
 }
@@ -217,7 +238,11 @@ fn from_yaml(schema: &Schema, body: &[u8], report: &mut Report) -> Result<Value,
     from_value(schema, value, report)
 }
 
-fn from_value(schema: &Schema, value: Value, report: &mut Report) -> Result<Value, Failure> {
+fn from_value<'v>(
+    schema: &Schema,
+    value: impl Deserializer<'v, Error = serde_json::Error>,
+    report: &mut Report,
+) -> Result<Value, Failure> {
     let seed = Seed { schema, path: &Path::Root, report };
     let outcome: Result<Value, serde_json::Error> = seed.deserialize(value);
     outcome.map_err(|error| Failure::Type(report.take_fatal().unwrap_or_else(|| error.to_string())))

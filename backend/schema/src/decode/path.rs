@@ -56,10 +56,6 @@ impl<'p> Path<'p> {
         }
         out
     }
-    /// `.spec.containers[0].image`, as server-side apply writes paths.
-    pub fn leading(&self, last: Option<&str>) -> String {
-        format!(".{}", self.dotted(last))
-    }
     /// How the field holds what is here, and whether this is the whole of it rather than one value of a list or map.
     pub fn shape(&self) -> (Shape, bool) {
         let mut whole = true;

@@ -265,13 +265,22 @@ fn apply_configurations() {
     let yaml = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\nspec:\n  foo: 1\n";
     expect!["failed to create typed patch object (/a; /v1, Kind=Pod): .spec.foo: field not declared in schema (500 )"]
         .assert_eq(&of(yaml, FieldValidation::Ignore));
-    let twice = "kind: Pod\nmetadata:\n  name: a\n  name: b\n";
+    for (text, stated) in [
+        ("kind: Pod\n", "/, Kind=Pod"),
+        ("apiVersion: v1\n", "/v1, Kind="),
+        ("", "/, Kind="),
+        ("apiVersion: apps/v1\nkind: Deployment\n", "apps/v1, Kind=Deployment"),
+    ] {
+        let want = format!("invalid object type: {stated} (400 BadRequest)");
+        assert_eq!(of(text, FieldValidation::Warn), want, "{text}");
+    }
+    let twice = "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  name: b\n";
     expect![[r#"
         error strict decoding YAML: yaml: unmarshal errors:
-          line 4: key "name" already set in map (400 BadRequest)"#]]
+          line 5: key "name" already set in map (400 BadRequest)"#]]
     .assert_eq(&of(twice, FieldValidation::Strict));
-    expect![[r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"b"}} ["yaml: unmarshal errors:\n  line 4: key \"name\" already set in map"]"#]].assert_eq(&of(twice, FieldValidation::Warn));
-    expect![[r#"error decoding YAML: the configuration must be an object (400 BadRequest)"#]]
+    expect![[r#"{"apiVersion":"v1","kind":"Pod","metadata":{"name":"b"}} ["yaml: unmarshal errors:\n  line 5: key \"name\" already set in map"]"#]].assert_eq(&of(twice, FieldValidation::Warn));
+    expect![[r#"error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot unmarshal array into Go value of type map[string]interface {} (400 BadRequest)"#]]
         .assert_eq(&of("- a", FieldValidation::Warn));
 }
 
@@ -281,8 +290,8 @@ fn patched_objects() {
     let patch =
         parse(br#"{"spec":{"paused":true,"paused":false,"x":1}}"#, Format::Json, FieldValidation::Strict).unwrap();
     assert_eq!(patch.warnings, [r#"duplicate field "spec.paused""#]);
-    let error = check_patched(deployment, patch.object, patch.warnings, FieldValidation::Strict).unwrap_err();
-    expect![[r#" "" is invalid: patch: Invalid value: "": strict decoding error: duplicate field "spec.paused", unknown field "spec.x" (422 Invalid)"#]].assert_eq(&error.to_string());
+    let error = check_patched(deployment, &patch.object, None, patch.warnings, FieldValidation::Strict).unwrap_err();
+    expect![[r#" "" is invalid: patch: Invalid value: "{\"spec\":{\"paused\":false,\"x\":1}}": strict decoding error: duplicate field "spec.paused", unknown field "spec.x" (422 Invalid)"#]].assert_eq(&error.to_string());
     let checked =
         super::check(deployment, json!({"metadata":{"name":"a","labels":null}}), FieldValidation::Strict).unwrap();
     assert_eq!(checked.object, json!({"apiVersion":"apps/v1","kind":"Deployment","metadata":{"name":"a"}}));

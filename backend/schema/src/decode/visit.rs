@@ -18,7 +18,7 @@ const MAX_REPORTED: usize = 100;
 /// What was found on the way.
 pub struct Report {
     wanted: bool,
-    /// Unknown fields in the words of server-side apply.
+    /// What is applied keeps its zeros.
     apply: bool,
     messages: Vec<String>,
     seen: HashSet<String>,
@@ -30,7 +30,7 @@ impl Report {
         Self { wanted, apply: false, messages: Vec::new(), seen: HashSet::new(), fatal: None }
     }
     pub fn for_apply() -> Self {
-        Self { apply: true, ..Self::new(true) }
+        Self { apply: true, ..Self::new(false) }
     }
     pub fn is_empty(&self) -> bool {
         self.messages.is_empty()
@@ -47,9 +47,7 @@ impl Report {
         }
     }
     fn unknown(&mut self, path: &Path, name: &str) {
-        if self.apply {
-            self.say(format!("{}: field not declared in schema", path.leading(Some(name))));
-        } else if self.wanted {
+        if self.wanted {
             self.say(format!("unknown field {:?}", path.dotted(Some(name))));
         }
     }
@@ -95,10 +93,6 @@ impl<'p> Seed<'_, 'p> {
         let expected = go_type_at(self.schema, self.path);
         let text = match (&self.schema.node, self.path.go_field()) {
             (Node::Quantity, _) => scalars::NO_QUANTITY.to_owned(),
-            (_, Some(field)) if self.report.apply => {
-                let _ = field;
-                format!("{}: expected {}, got {shown}", self.path.leading(None), apply_type(&self.schema.node))
-            }
             (_, Some(field)) => {
                 format!("json: cannot unmarshal {shown} into Go struct field {field} of type {expected}")
             }
@@ -137,17 +131,6 @@ impl<'p> Seed<'_, 'p> {
             _ => return self.mismatch("string", Value::String(text)),
         };
         canonical.map(Value::String).map_err(|text| self.report.fatal(text))
-    }
-}
-
-/// A type in the words of server-side apply.
-fn apply_type(node: &Node) -> &'static str {
-    match node {
-        Node::Struct(_) | Node::Map(_) => "map",
-        Node::List(_) => "list",
-        Node::Boolean => "boolean",
-        Node::Int32 | Node::Int64 | Node::Number => "numeric (int or float)",
-        _ => "string",
     }
 }
 

@@ -29,6 +29,10 @@ pub fn merge(typed: Typed, live: &mut Value, config: &Value) {
         *items = merge_items(list, std::mem::take(items), config);
         return;
     }
+    // Nothing to merge with: what is there by its parts stays, and so do its owners.
+    if config.is_null() && !matches!(typed.shape(live), Shape::Leaf) {
+        return;
+    }
     live.clone_from(config);
 }
 

@@ -6,6 +6,7 @@
 
 mod apply;
 mod entries;
+mod fit;
 mod merge;
 mod overlay;
 mod set;
@@ -24,6 +25,7 @@ use set::{Set, stored};
 use typed::{Typed, compare};
 
 pub use apply::apply;
+pub(crate) use fit::misfits;
 pub use overlay::overlay;
 
 /// How a manager came to own fields. The order is that of `managedFields`.

@@ -33,6 +33,9 @@ impl World {
         let mut manager = self.manager(name, Operation::Apply);
         let mut config = config;
         let version = self.api_version.to_owned();
+        if let Some(gvk) = &self.schema.gvk {
+            config["kind"] = Value::from(&*gvk.kind);
+        }
         if config["apiVersion"].is_null() {
             config["apiVersion"] = version.into();
         }
@@ -335,9 +338,7 @@ fn configurations_that_cannot_be_applied() {
     world.refused(
         "a",
         json!({"apiVersion": "apps/v2", "metadata": {"name": "web"}}),
-        expect![[
-            r#"Deployment in version "v2" cannot be handled as a Deployment: no kind "Deployment" is registered for version "apps/v2" in scheme "pkg/api/legacyscheme/scheme.go:30" (400 BadRequest)"#
-        ]],
+        expect!["invalid object type: apps/v2, Kind=Deployment (400 BadRequest)"],
     );
 }
 

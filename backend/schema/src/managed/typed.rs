@@ -1,11 +1,11 @@
 //! Values seen through a schema: which are owned as a whole, which by their parts, and what sets of paths they make.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use serde_json::{Map, Value};
 
-use super::set::{Set, field, shown};
+use super::set::{Set, field};
 use crate::schema::{List, ListKind, Node, Schema, Struct};
 
 /// A type at some place: the type itself, and whether it is owned as one value there.
@@ -151,33 +151,6 @@ pub fn field_set(typed: Typed, value: &Value) -> Set {
                 }
             }
             Set::of(false, children.into_iter().collect())
-        }
-    }
-}
-
-/// Lists in which an item comes twice, or has no identity: they cannot be applied.
-pub fn list_errors(typed: Typed, value: &Value, path: &str, errors: &mut Vec<String>) {
-    match typed.shape(value) {
-        Shape::Leaf => {}
-        Shape::Map(fields) => {
-            for (name, value) in value.as_object().into_iter().flatten() {
-                list_errors(fields.get(name), value, &format!("{path}.{name}"), errors);
-            }
-        }
-        Shape::List(list) => {
-            let mut seen = HashSet::new();
-            for (at, item) in value.as_array().into_iter().flatten().enumerate() {
-                match item_step(list, item) {
-                    Ok(step) => {
-                        let here = shown(&step);
-                        if !seen.insert(step) {
-                            errors.push(format!("{path}: duplicate entries for key {here}"));
-                        }
-                        list_errors(Typed::items(list), item, &format!("{path}{here}"), errors);
-                    }
-                    Err(why) => errors.push(format!("{path}: element {at}: {why}")),
-                }
-            }
         }
     }
 }

@@ -6,6 +6,7 @@
 
 mod custom;
 mod definitions;
+mod foreign;
 mod operations;
 mod parameters;
 mod protobuf;
@@ -139,6 +140,20 @@ impl OpenApi {
     pub fn v2_protobuf(&self) -> Document {
         let build = || self.document(protobuf::document(&v2::document(&self.resources)).into());
         self.v2_protobuf.get_or_init(build).clone()
+    }
+    /// Both forms of `/openapi/v2` with what others publish below paths of theirs, `(/apis/GROUP/VERSION, document)`.
+    pub fn v2_with(&self, foreign: &[(String, Arc<Value>)]) -> (Document, Document) {
+        let mut whole = v2::document(&self.resources);
+        let mut hash = Sha512::new();
+        hash.update(&*self.hash);
+        for (prefix, document) in foreign {
+            foreign::join(&mut whole, document, prefix);
+            hash.update(prefix);
+            hash.update(document.to_string());
+        }
+        let hash = digits(&hash.finalize());
+        let document = |bytes: Bytes| Document { bytes, hash: Arc::clone(&hash) };
+        (document(whole.to_string().into()), document(protobuf::document(&whole).into()))
     }
     /// `/openapi/v3`: the paths of the documents.
     pub fn v3_index(&self) -> Document {

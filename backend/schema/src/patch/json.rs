@@ -75,14 +75,14 @@ fn apply(object: &mut Value, operation: &Value, budget: &mut Budget) -> Result<(
     match op {
         "add" => add(object, &path, value(operation).clone()),
         "replace" => replace(object, &path, value(operation).clone()),
-        "remove" => remove(object, &path).map(|_| ()).ok_or_else(|| missing(op, &path)),
+        "remove" => remove(object, &path).map(|_| ()).ok_or_else(does_not_fit),
         "test" => {
             let want = value(operation);
             let same = match find(object, &path.0) {
                 Some(have) => equal(have, want),
                 None => want.is_null(),
             };
-            if same { Ok(()) } else { Err(does_not_fit(format!("testing value {path} failed: test failed"))) }
+            if same { Ok(()) } else { Err(does_not_fit()) }
         }
         "copy" => {
             let from = Pointer::parse(text(operation, "from")?)?;
@@ -90,7 +90,7 @@ fn apply(object: &mut Value, operation: &Value, budget: &mut Budget) -> Result<(
             let value = match find(object, &from.0) {
                 Some(value) => value,
                 None if is_field(object, &from) => &Value::Null,
-                None => return Err(missing(op, &from)),
+                None => return Err(does_not_fit()),
             };
             Budget::take(&mut budget.copied, value)?;
             let value = value.clone();
@@ -99,19 +99,18 @@ fn apply(object: &mut Value, operation: &Value, budget: &mut Budget) -> Result<(
         "move" => {
             let from = Pointer::parse(text(operation, "from")?)?;
             if path.0.len() > from.0.len() && path.0.starts_with(&from.0) {
-                return Err(does_not_fit(format!("move operation does not apply: {from} cannot move into itself")));
+                return Err(does_not_fit());
             }
-            let value = remove(object, &from).ok_or_else(|| missing(op, &from))?;
+            let value = remove(object, &from).ok_or_else(does_not_fit)?;
             Budget::take(&mut budget.moved, &value)?;
             add(object, &path, value)
         }
-        _ => Err(does_not_fit(format!("Unexpected kind: {op}"))),
+        _ => Err(does_not_fit()),
     }
 }
 
 fn text<'o>(operation: &'o Map<String, Value>, name: &str) -> Result<&'o str, Status> {
-    let text = operation.get(name).and_then(Value::as_str);
-    text.ok_or_else(|| does_not_fit(format!("an operation of a JSON patch has the text {name:?}")))
+    operation.get(name).and_then(Value::as_str).ok_or_else(does_not_fit)
 }
 
 /// What is left out is null.
@@ -136,10 +135,6 @@ fn is_field(object: &Value, path: &Pointer) -> bool {
     path.0.split_last().is_some_and(|(_, parents)| find(object, parents).is_some_and(Value::is_object))
 }
 
-fn missing(op: &str, path: &Pointer) -> Status {
-    does_not_fit(format!("{op} operation does not apply: doc is missing path: \"{path}\": missing value"))
-}
-
 /// RFC 6901.
 struct Pointer(Vec<String>);
 
@@ -150,19 +145,13 @@ impl Pointer {
         }
         // What stands before the first slash is not looked at.
         let Some((_, rest)) = text.split_once('/') else {
-            return Err(does_not_fit(format!("the path {text:?} has no slash")));
+            return Err(does_not_fit());
         };
         let steps: Vec<String> = rest.split('/').map(|step| step.replace("~1", "/").replace("~0", "~")).collect();
         if steps.len() > MAX_JSON_DEPTH {
-            return Err(does_not_fit("a path is too deep"));
+            return Err(does_not_fit());
         }
         Ok(Self(steps))
-    }
-}
-
-impl std::fmt::Display for Pointer {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|step| write!(f, "/{}", step.replace('~', "~0").replace('/', "~1")))
     }
 }
 
@@ -195,7 +184,7 @@ fn find_mut<'v>(value: &'v mut Value, steps: &[String]) -> Option<&'v mut Value>
 
 fn check_depth(path: &Pointer, value: &Value) -> Result<(), Status> {
     if path.0.len() + depth(value) > MAX_JSON_DEPTH {
-        return Err(does_not_fit("the patched object would be too deep"));
+        return Err(does_not_fit());
     }
     Ok(())
 }
@@ -219,10 +208,10 @@ fn add(object: &mut Value, path: &Pointer, value: Value) -> Result<(), Status> {
                     items.insert(at, value);
                     Ok(())
                 }
-                _ => Err(does_not_fit(format!("add operation does not apply: Unable to access invalid index: {last}"))),
+                _ => Err(does_not_fit()),
             }
         }
-        _ => Err(missing("add", path)),
+        _ => Err(does_not_fit()),
     }
 }
 
@@ -232,14 +221,13 @@ fn replace(object: &mut Value, path: &Pointer, value: Value) -> Result<(), Statu
     if is_field(object, path) {
         return add(object, path, value);
     }
-    *find_mut(object, &path.0).ok_or_else(|| missing("replace", path))? = value;
+    *find_mut(object, &path.0).ok_or_else(does_not_fit)? = value;
     Ok(())
 }
 
 fn remove(object: &mut Value, path: &Pointer) -> Option<Value> {
-    let Some((last, parents)) = path.0.split_last() else {
-        return Some(object.take());
-    };
+    // There is nothing that the root could be taken out of.
+    let (last, parents) = path.0.split_last()?;
     match find_mut(object, parents)? {
         Value::Object(fields) => fields.remove(last),
         Value::Array(items) => {

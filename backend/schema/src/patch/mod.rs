@@ -10,15 +10,19 @@ mod strategic;
 #[cfg(test)]
 mod tests;
 
-use pilothouse_api::status::Status;
+use pilothouse_api::status::{Details, Status};
 
 pub use json::json_patch;
 pub use merge::merge_patch;
 pub use strategic::strategic_merge;
 
-/// The answer to a patch that is well formed, yet does not fit the object; upstream's message says no more, and the
-/// cause belongs to a field, because kubectl prints both.
-fn does_not_fit(why: impl Into<String>) -> Status {
+/// The answer to a patch that is well formed, yet does not fit the object: upstream says no more than that.
+fn does_not_fit() -> Status {
     let message = "the server rejected our request due to an error in our request";
-    Status::failure(422, "Invalid", message).cause("FieldValueInvalid", why, "patch")
+    Status { details: Some(Details::default()), ..Status::failure(422, "Invalid", message) }
+}
+
+/// What upstream has no code of its own for.
+fn failed(why: impl Into<String>) -> Status {
+    Status::failure(500, "", why)
 }

@@ -6,7 +6,8 @@ use std::collections::{HashMap, HashSet};
 use pilothouse_api::status::Status;
 use serde_json::{Map, Value};
 
-use super::does_not_fit;
+use super::{does_not_fit, failed};
+use crate::go;
 use crate::schema::{List, Node, Schema};
 
 const PATCH: &str = "$patch";
@@ -15,11 +16,12 @@ const SET_ELEMENT_ORDER: &str = "$setElementOrder/";
 const DELETE_FROM_PRIMITIVE_LIST: &str = "$deleteFromPrimitiveList/";
 
 /// Merges `patch` into `object`.
-/// Errors: 400 for malformed directives, 422 for list items without their merge key and for lists that cannot merge.
+/// Errors, all with upstream's codes: 400 for malformed directives, 422 for lists of lists, and 500 for the rest (items
+/// without their merge key, directives that are not known, an order that the patch does not keep).
 pub fn strategic_merge(schema: &Schema, object: &mut Value, patch: &Value) -> Result<(), Status> {
     match (object, patch) {
         (Value::Object(object), Value::Object(patch)) => merge_map(Some(schema), object, patch),
-        _ => Err(Status::bad_request("error decoding patch: a strategic merge patch is an object")),
+        _ => Err(Status::bad_request("invalid JSON document")),
     }
 }
 
@@ -57,7 +59,7 @@ fn merge_map(
             object.clear();
             return Ok(());
         }
-        Some(other) => return Err(Status::bad_request(format!("unknown patch type {other:?} found in the patch"))),
+        Some(other) => return Err(unknown_directive(other, &Value::Object(patch.clone()))),
     }
     retain_keys(object, patch)?;
     let ordered = set_element_order(schema, object, patch)?;
@@ -109,6 +111,14 @@ fn clean(patch: &Value) -> Option<Value> {
     }
 }
 
+fn unknown_directive(directive: &str, item: &Value) -> Status {
+    failed(format!("unknown patch type: {directive} in map: {}", go::printed(item)))
+}
+
+fn no_list(value: &Value) -> Status {
+    failed(format!("expected a []interface {{}}, but received a {}", go::type_of(value)))
+}
+
 fn is_directive(name: &str) -> bool {
     name == PATCH
         || name == RETAIN_KEYS
@@ -123,23 +133,21 @@ fn without_directives(fields: &Map<String, Value>) -> Map<String, Value> {
 
 fn retain_keys(object: &mut Map<String, Value>, patch: &Map<String, Value>) -> Result<(), Status> {
     let Some(directive) = patch.get(RETAIN_KEYS) else { return Ok(()) };
-    let malformed = || Status::bad_request("invalid patch format of retainKeys: must be a list of field names");
+    let malformed = || Status::bad_request("invalid patch format of retainKeys");
     let keys = directive.as_array().ok_or_else(malformed)?;
-    let keys: HashSet<&str> = keys.iter().map(|k| k.as_str().ok_or_else(malformed)).collect::<Result<_, _>>()?;
+    let keys: HashSet<&str> = keys.iter().filter_map(Value::as_str).collect();
     let stray =
         patch.iter().find(|(name, value)| !value.is_null() && !is_directive(name) && !keys.contains(name.as_str()));
     if stray.is_some() {
-        return Err(does_not_fit("patch contents doesn't match retainKeys"));
+        return Err(malformed());
     }
     object.retain(|name, _| keys.contains(name.as_str()));
     Ok(())
 }
 
 fn delete_from_list(object: &mut Map<String, Value>, name: &str, items: &Value) -> Result<(), Status> {
-    let Value::Array(items) = items else {
-        return Err(Status::bad_request("invalid patch format of primitive list: must be a list of scalars"));
-    };
     if let Some(Value::Array(have)) = object.get_mut(name) {
+        let items = items.as_array().ok_or_else(|| no_list(items))?;
         let gone: HashSet<String> = items.iter().map(Value::to_string).collect();
         have.retain(|item| !gone.contains(&item.to_string()));
     }
@@ -155,9 +163,7 @@ fn set_element_order<'p>(
     let mut done = HashSet::new();
     for (directive, order) in patch {
         let Some(name) = directive.strip_prefix(SET_ELEMENT_ORDER) else { continue };
-        let Value::Array(order) = order else {
-            return Err(Status::bad_request("invalid patch format of setElementOrder list: must be a list"));
-        };
+        let order = order.as_array().ok_or_else(|| no_list(order))?;
         let (of, _) = field(schema, name);
         let of = list(of);
         let key = of.and_then(|l| l.patch_merge_key.as_deref());
@@ -197,8 +203,11 @@ fn check_order(changes: &[Value], order: &[Value], key: Option<&str>) -> Result<
         match places.get(&identity(item, key)) {
             Some(at) if *at >= last => last = *at,
             _ => {
-                let message = "the order in the patch list doesn't match its $setElementOrder list";
-                return Err(Status::bad_request(message));
+                let shown = |items: &[Value]| go::printed(&Value::Array(items.to_vec()));
+                let (changes, order) = (shown(changes), shown(order));
+                return Err(failed(format!(
+                    "The order in patch list:\n{changes}\n doesn't match $setElementOrder list:\n{order}\n"
+                )));
             }
         }
     }
@@ -223,10 +232,11 @@ fn merge_list(of: Option<&List>, have: Vec<Value>, patch: &[Value]) -> Result<Ve
     let mut all = have.iter().chain(patch);
     let objects = all.clone().next().is_some_and(Value::is_object);
     if all.clone().any(Value::is_array) {
-        return Err(does_not_fit("lists of lists are not supported"));
+        return Err(does_not_fit());
     }
     if all.any(|item| item.is_object() != objects) {
-        return Err(does_not_fit("list element types are not identical"));
+        let both = Value::Array(vec![Value::Array(have), Value::Array(patch.to_vec())]);
+        return Err(failed(format!("list element types are not identical: {}", go::printed(&both))));
     }
     let key = of.and_then(|l| l.patch_merge_key.as_deref());
     let before: Vec<Identity> = have.iter().map(|item| identity(item, key)).collect();
@@ -238,13 +248,13 @@ fn merge_list(of: Option<&List>, have: Vec<Value>, patch: &[Value]) -> Result<Ve
         return Ok(arrange(merged, &order, &before, None));
     }
     let Some(key) = key else {
-        return Err(does_not_fit("cannot merge lists without merge key"));
+        return Err(failed("cannot merge lists without merge key"));
     };
     merge_objects(of.map(|l| &**l.of.get()), have, patch, key, &before)
 }
 
 fn no_key(item: &Value, key: &str) -> Status {
-    does_not_fit(format!("map: {item} does not contain declared merge key: {key}"))
+    failed(format!("map: {} does not contain declared merge key: {key}", go::printed(item)))
 }
 
 fn merge_objects(
@@ -265,8 +275,8 @@ fn merge_objects(
             Some("delete") => {
                 gone.insert(identity(item, Some(key)).ok_or_else(|| no_key(item, key))?);
             }
-            Some("merge") => return Err(Status::bad_request("merging lists cannot yet be specified in the patch")),
-            Some(other) => return Err(Status::bad_request(format!("unknown patch type {other:?} found in the patch"))),
+            Some("merge") => return Err(failed("merging lists cannot yet be specified in the patch")),
+            Some(other) => return Err(unknown_directive(other, item)),
         }
     }
     if replace {

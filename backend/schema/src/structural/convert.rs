@@ -33,6 +33,7 @@ impl Schema {
         out.gvk = Some(gvk);
         if let Some(rules) = &mut out.rules {
             rules.has_validations = mentions(schema, "x-kubernetes-validations");
+            rules.has_embedded = mentions(schema, "x-kubernetes-embedded-resource");
         }
         let metadata = fields.get("properties").and_then(|p| p.get("metadata")).and_then(Value::as_object);
         if let (Some(rules), Some(metadata)) = (&mut out.rules, metadata) {
@@ -191,6 +192,7 @@ fn rules(fields: &Fields, embedded_resource: bool) -> Result<Rules, String> {
         not: fields.get("not").map(inner).transpose()?,
         validations: Validations::parse(fields),
         has_validations: false,
+        has_embedded: false,
         metadata: None,
     })
 }

@@ -7,6 +7,7 @@
 
 mod convert;
 mod defaults;
+mod embedded;
 mod formats;
 mod lint;
 mod prune;
@@ -23,9 +24,11 @@ use serde_json::{Number, Value};
 
 use crate::schema::Schema;
 
-pub use defaults::apply_defaults;
+pub use defaults::{apply_defaults, drop_nulls};
+pub use embedded::embedded;
 pub use lint::lint;
 pub use prune::prune;
+use validate::validate_default;
 pub use validate::{validate, validate_update};
 
 use rules::Validations;
@@ -62,6 +65,8 @@ pub struct Rules {
     pub validations: Option<Box<Validations>>,
     /// Of the root: whether any place has such rules.
     pub has_validations: bool,
+    /// Of the root: whether any place is a resource of its own.
+    pub has_embedded: bool,
     /// Of the root: what the CRD demands of `metadata` (its name's form, at most).
     pub metadata: Option<Arc<Schema>>,
 }

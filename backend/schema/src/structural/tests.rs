@@ -154,9 +154,8 @@ fn validation() {
         &of,
         spec("cron", json!("x")),
         expect![[r#"
-        {"cron":"x","must":""}
-        spec.cron: Invalid value: "x": spec.cron in body should be at least 2 chars long
-        spec.cron: Invalid value: "x": spec.cron in body should match '^[0-9]+$'"#]],
+            {"cron":"x","must":""}
+            spec.cron: Invalid value: "x": spec.cron in body should be at least 2 chars long"#]],
     );
     check(
         &of,
@@ -183,15 +182,16 @@ fn validation() {
         &of,
         spec("list", json!([])),
         expect![[r#"
-        {"list":[],"must":""}
-        spec.list: Invalid value: []: spec.list in body should have at least 1 items"#]],
+            {"list":[],"must":""}
+            spec.list: Invalid value: 0: spec.list in body should have at least 1 items"#]],
     );
     check(
         &of,
         spec("list", json!(["a", "b", 3])),
         expect![[r#"
-        {"list":["a","b",3],"must":""}
-        spec.list: Too many: 3: must have at most 2 items"#]],
+            {"list":["a","b",3],"must":""}
+            spec.list: Too many: 3: must have at most 2 items
+            spec.list[2]: Invalid value: "integer": spec.list[2] in body must be of type string: "integer""#]],
     );
     check(
         &of,
@@ -233,8 +233,8 @@ fn validation() {
         &of,
         spec("embedded", json!({"kind": "Pod", "metadata": {"name": "x"}, "spec": {}})),
         expect![[r#"
-        {"embedded":{"kind":"Pod","metadata":{"name":"x"},"spec":{}},"must":""}
-        spec.embedded.apiVersion: Required value: must not be empty"#]],
+            {"embedded":{"kind":"Pod","metadata":{"name":"x"},"spec":{}},"must":""}
+            spec.embedded.apiVersion: Required value"#]],
     );
     check(
         &of,
@@ -259,23 +259,25 @@ fn branches() {
         &of,
         json!({}),
         expect![[r#"
-        {}
-        spec: Invalid value: "": "spec" must validate one and only one schema (oneOf). Found none valid"#]],
+            {}
+            <nil>: Invalid value: "": "spec" must validate one and only one schema (oneOf). Found none valid
+            spec.a: Required value"#]],
     );
     check(
         &of,
         json!({"a": "", "b": ""}),
         expect![[r#"
-        {"a":"","b":""}
-        spec: Invalid value: "": "spec" must validate one and only one schema (oneOf). Found 2 valid alternatives"#]],
+            {"a":"","b":""}
+            <nil>: Invalid value: "": "spec" must validate one and only one schema (oneOf). Found 2 valid alternatives"#]],
     );
     check(
         &of,
         json!({"a": "", "c": "", "n": 3}),
         expect![[r#"
-        {"a":"","c":"","n":3}
-        spec: Invalid value: "": "spec" must validate at least one schema (anyOf)
-        spec: Invalid value: "": "spec" must not validate the schema (not)"#]],
+            {"a":"","c":"","n":3}
+            <nil>: Invalid value: "": "spec" must validate at least one schema (anyOf)
+            spec.n: Invalid value: 3: spec.n in body should be greater than or equal to 5
+            <nil>: Invalid value: "": "spec" must not validate the schema (not)"#]],
     );
 }
 
@@ -290,37 +292,6 @@ fn metadata_and_patterns() {
     );
     let wrong = json!({"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}});
     assert!(Schema::from_structural(Gvk::new("g", "v1", "K"), &wrong).is_err());
-}
-
-#[test]
-fn formats_are_checked() {
-    for (format, good, bad) in [
-        ("byte", vec!["", "YQ=="], vec!["a"]),
-        ("cidr", vec!["10.0.0.0/8", "fd00::/64"], vec!["10.0.0.0", "10.0.0.0/33", "x/8"]),
-        ("date", vec!["2026-02-28"], vec!["2026-02-30", "2026-2-1", "today"]),
-        ("date-time", vec!["2026-01-02T03:04:05Z", "2026-01-02T03:04:05.5+01:00"], vec!["2026-01-02"]),
-        ("duration", vec!["1h30m", "-1.5s", "0", "5ms", "3m"], vec!["", "1", "h", "1x", "-", "1..5s"]),
-        ("email", vec!["a@b.c"], vec!["a", "@b", "a b@c.d"]),
-        ("hostname", vec!["a.b-c", "a."], vec!["", "-a", "a_b", "a..b"]),
-        ("ipv4", vec!["1.2.3.4"], vec!["1.2.3", "::1"]),
-        ("ipv6", vec!["::1"], vec!["1.2.3.4"]),
-        ("mac", vec!["00:11:22:aa:bb:cc"], vec!["00:11", "zz:11:22:aa:bb:cc"]),
-        ("uri", vec!["https://a/b", "/a"], vec!["a b", "nothing"]),
-        (
-            "uuid",
-            vec!["123e4567-e89b-12d3-a456-426614174000"],
-            vec!["123e4567", "123e4567-e89b-12d3-a456-42661417400g"],
-        ),
-        ("uuid4", vec!["123e4567-e89b-42d3-a456-426614174000"], vec!["123e4567-e89b-12d3-a456-426614174000"]),
-        ("unheard-of", vec!["anything"], vec![]),
-    ] {
-        for text in good {
-            assert!(formats::has(format, text), "{format} {text}");
-        }
-        for text in bad {
-            assert!(!formats::has(format, text), "{format} {text}");
-        }
-    }
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 use std::cmp::Ordering;
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use pilothouse_api::field::{Error, ErrorList, ErrorType, Path};
+use pilothouse_api::names;
 use serde_json::{Map, Number, Value};
 
 use super::{Bound, Rules, formats, rules};
@@ -21,6 +23,18 @@ pub fn validate(schema: &Schema, value: &Value) -> ErrorList {
 /// schema may become stricter while its objects live.
 pub fn validate_update(schema: &Schema, value: &Value, old: &Value) -> ErrorList {
     judge(schema, value, Some(old))
+}
+
+/// All that is wrong with a default, which is a part of an object only. Whether items come twice is not asked: upstream
+/// asks it of objects alone.
+pub fn validate_default(schema: &Schema, value: &Value) -> ErrorList {
+    let mut errors = Vec::new();
+    check(schema, value, None, &Path::root(), &mut errors);
+    errors.retain(|error| error.kind != ErrorType::Duplicate);
+    if errors.is_empty() {
+        rules::evaluate(schema, value, None, &mut errors);
+    }
+    errors
 }
 
 fn judge(schema: &Schema, value: &Value, old: Option<&Value>) -> ErrorList {
@@ -56,6 +70,7 @@ fn check(schema: &Schema, value: &Value, old: Option<&Value>, path: &Path, error
     }
     let Some(rules) = &schema.rules else { return };
     if value.is_null() && (rules.nullable || rules.of.is_empty()) {
+        check_choices(rules, value, path, errors);
         return;
     }
     if !is_of(&rules.of, value) {
@@ -63,16 +78,10 @@ fn check(schema: &Schema, value: &Value, old: Option<&Value>, path: &Path, error
         errors.push(Error::type_invalid(
             path.clone(),
             actual,
-            format!("{} in body must be of type {}: {actual:?}", name(path), expected(&rules.of)),
+            format!("{} in body must be of type {}: {actual:?}", path.as_str(), expected(&rules.of)),
         ));
-        return;
     }
-    if !rules.choices.is_empty() && !rules.choices.contains(value) {
-        let choices: Vec<String> =
-            rules.choices.iter().map(|c| c.as_str().map_or_else(|| c.to_string(), str::to_owned)).collect();
-        let choices: Vec<&str> = choices.iter().map(String::as_str).collect();
-        errors.push(Error::not_supported(path.clone(), value.clone(), &choices));
-    }
+    check_choices(rules, value, path, errors);
     match value {
         Value::String(text) => check_text(rules, text, path, errors),
         Value::Number(number) => check_number(rules, number, path, errors),
@@ -83,9 +92,22 @@ fn check(schema: &Schema, value: &Value, old: Option<&Value>, path: &Path, error
     check_branches(rules, value, path, errors);
 }
 
-/// How messages name a place. What is judged on its own, without an object around it, is a default.
-fn name(path: &Path) -> &str {
-    if path.as_str().is_empty() { "default" } else { path.as_str() }
+fn check_choices(rules: &Rules, value: &Value, path: &Path, errors: &mut ErrorList) {
+    if rules.choices.is_empty() || rules.choices.iter().any(|choice| same(choice, value)) {
+        return;
+    }
+    let choices: Vec<String> =
+        rules.choices.iter().map(|c| c.as_str().map_or_else(|| c.to_string(), str::to_owned)).collect();
+    let choices: Vec<&str> = choices.iter().map(String::as_str).collect();
+    errors.push(Error::not_supported(path.clone(), value.clone(), &choices));
+}
+
+/// Equality in which 1.0 is 1.
+fn same(a: &Value, b: &Value) -> bool {
+    match (a, b) {
+        (Value::Number(a), Value::Number(b)) => order(a, b) == Ordering::Equal,
+        _ => a == b,
+    }
 }
 
 fn expected(of: &str) -> &str {
@@ -123,22 +145,21 @@ fn type_name(value: &Value) -> &'static str {
 }
 
 fn invalid(path: &Path, value: impl Into<Value>, why: &str) -> Error {
-    Error::invalid(path.clone(), value, format!("{} in body {why}", name(path)))
+    Error::invalid(path.clone(), value, format!("{} in body {why}", path.as_str()))
 }
 
 fn check_text(rules: &Rules, text: &str, path: &Path, errors: &mut ErrorList) {
     let length = text.chars().count() as u64;
+    // The first of these is told.
     if let Some(max) = rules.max_length.filter(|max| length > *max) {
         errors.push(Error::too_long(path.clone(), usize::try_from(max).unwrap_or(usize::MAX)));
-    }
-    if let Some(min) = rules.min_length.filter(|min| length < *min) {
+    } else if let Some(min) = rules.min_length.filter(|min| length < *min) {
         errors.push(invalid(path, text, &format!("should be at least {min} chars long")));
-    }
-    if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
+    } else if let Some(pattern) = rules.pattern.as_ref().filter(|pattern| !pattern.is_match(text)) {
         errors.push(invalid(path, text, &format!("should match '{pattern}'")));
     }
     if !formats::has(&rules.format, text) {
-        let why = format!("{} in body must be of type {}: {text:?}", name(path), rules.format);
+        let why = format!("{} in body must be of type {}: {text:?}", path.as_str(), rules.format);
         errors.push(Error::type_invalid(path.clone(), text, why));
     }
 }
@@ -150,6 +171,13 @@ fn order(a: &Number, b: &Number) -> Ordering {
         (Some(a), Some(b)) => a.cmp(&b),
         _ => a.as_f64().partial_cmp(&b.as_f64()).unwrap_or(Ordering::Equal),
     }
+}
+
+/// Whether a quotient is an integer, but for what binary fractions cannot say: 0.3 is a multiple of 0.1.
+fn is_whole(quotient: f64) -> bool {
+    const EPSILON: f64 = 1e-9;
+    let off = (quotient - quotient.round()).abs();
+    off == 0.0 || off < EPSILON * quotient.abs().max(1.0)
 }
 
 fn check_number(rules: &Rules, number: &Number, path: &Path, errors: &mut ErrorList) {
@@ -167,7 +195,7 @@ fn check_number(rules: &Rules, number: &Number, path: &Path, errors: &mut ErrorL
     if let Some(of) = &rules.multiple_of
         && let (Some(n), Some(m)) = (number.as_f64(), of.as_f64())
         && m != 0.0
-        && (n / m).fract() != 0.0
+        && !is_whole(n / m)
     {
         errors.push(invalid(path, value(), &format!("should be a multiple of {of}")));
     }
@@ -177,7 +205,7 @@ fn check_number(rules: &Rules, number: &Number, path: &Path, errors: &mut ErrorL
         _ => false,
     };
     if too_big {
-        let why = format!("{} in body must be of type {}: {number}", name(path), rules.format);
+        let why = format!("{} in body must be of type {}: {number}", path.as_str(), rules.format);
         errors.push(Error::type_invalid(path.clone(), value(), why));
     }
 }
@@ -193,11 +221,9 @@ fn check_items(
     let count = items.len() as u64;
     if let Some(max) = rules.max_items.filter(|max| count > *max) {
         errors.push(Error::too_many(path.clone(), items.len(), usize::try_from(max).unwrap_or(usize::MAX)));
-        // Whatever is in a list that is too long is not looked at: the limit is there to save that work.
-        return;
     }
     if let Some(min) = rules.min_items.filter(|min| count < *min) {
-        errors.push(invalid(path, Value::Array(items.to_vec()), &format!("should have at least {min} items")));
+        errors.push(invalid(path, count, &format!("should have at least {min} items")));
     }
     if rules.unique_items {
         let mut seen = HashSet::new();
@@ -245,18 +271,13 @@ fn check_fields(
         return;
     }
     if let Some(min) = rules.min_properties.filter(|min| count < *min) {
-        let value = Value::Object(fields.clone());
-        errors.push(invalid(path, value, &format!("should have at least {min} properties")));
+        errors.push(invalid(path, count, &format!("should have at least {min} properties")));
     }
     for required in rules.required.iter().filter(|name| !fields.contains_key(&***name)) {
         errors.push(Error::required(path.child(required), ""));
     }
     if rules.embedded_resource {
-        for field in ["apiVersion", "kind"] {
-            if fields.get(field).and_then(Value::as_str).is_none_or(str::is_empty) {
-                errors.push(Error::required(path.child(field), "must not be empty"));
-            }
-        }
+        check_embedded(fields, path, errors);
     }
     for (name, value) in fields {
         let inner = match &schema.node {
@@ -272,33 +293,73 @@ fn check_fields(
     }
 }
 
-/// `allOf`, `anyOf`, `oneOf`, `not`.
+/// What is an object of its own says which kind it is of.
+fn check_embedded(fields: &Map<String, Value>, path: &Path, errors: &mut ErrorList) {
+    for field in ["apiVersion", "kind"] {
+        let at = path.child(field);
+        let text = match fields.get(field) {
+            None => {
+                errors.push(Error::required(at, ""));
+                continue;
+            }
+            Some(Value::String(text)) => text.as_str(),
+            Some(other) => {
+                errors.push(Error::invalid(at, other.clone(), "must be a string"));
+                continue;
+            }
+        };
+        if text.is_empty() {
+            errors.push(Error::invalid(at, text, "must not be empty"));
+        } else if field == "apiVersion" {
+            if text.matches('/').count() > 1 {
+                errors.push(Error::invalid(at, text, format!("unexpected GroupVersion string: {text}")));
+            }
+        } else {
+            let wrong = names::is_dns1035_label(&text.to_lowercase());
+            if !wrong.is_empty() {
+                let detail = format!("may have mixed case, but should otherwise match: {}", wrong.join(","));
+                errors.push(Error::invalid(at, text, detail));
+            }
+        }
+    }
+}
+
+/// `allOf`, `anyOf`, `oneOf`, `not`: that one of them is broken is told without a field, why with one.
 fn check_branches(rules: &Rules, value: &Value, path: &Path, errors: &mut ErrorList) {
-    let fits = |schema: &Schema| {
+    let fits = |schema: &Arc<Schema>| {
         let mut found = Vec::new();
         check(schema, value, None, path, &mut found);
         found
     };
-    let mut broken = |why: &str| {
-        errors.push(Error::invalid(path.clone(), "", format!("{:?} must {why}", name(path))));
-    };
-    if !rules.any_of.is_empty() && !rules.any_of.iter().any(|schema| fits(schema).is_empty()) {
-        broken("validate at least one schema (anyOf)");
-    }
-    if !rules.one_of.is_empty() {
-        match rules.one_of.iter().filter(|schema| fits(schema).is_empty()).count() {
-            1 => {}
-            0 => broken("validate one and only one schema (oneOf). Found none valid"),
-            n => broken(&format!("validate one and only one schema (oneOf). Found {n} valid alternatives")),
+    let broken = |why: String| Error::invalid(Path::root(), "", format!("{:?} must {why}", path.as_str()));
+    if !rules.any_of.is_empty() {
+        let failures: Vec<ErrorList> = rules.any_of.iter().map(fits).collect();
+        if failures.iter().all(|found| !found.is_empty()) {
+            errors.push(broken("validate at least one schema (anyOf)".into()));
+            errors.extend(failures.into_iter().next().unwrap_or_default());
         }
     }
-    if rules.not.as_ref().is_some_and(|schema| fits(schema).is_empty()) {
-        broken("not validate the schema (not)");
+    if !rules.one_of.is_empty() {
+        let failures: Vec<ErrorList> = rules.one_of.iter().map(fits).collect();
+        match failures.iter().filter(|found| found.is_empty()).count() {
+            1 => {}
+            0 => {
+                errors.push(broken("validate one and only one schema (oneOf). Found none valid".into()));
+                errors.extend(failures.into_iter().next().unwrap_or_default());
+            }
+            n => {
+                let why = format!("validate one and only one schema (oneOf). Found {n} valid alternatives");
+                errors.push(broken(why));
+            }
+        }
     }
-    let failed: Vec<ErrorList> =
-        rules.all_of.iter().map(|schema| fits(schema)).filter(|found| !found.is_empty()).collect();
-    if !failed.is_empty() {
-        broken("validate all the schemas (allOf)");
-        errors.extend(failed.into_iter().flatten());
+    let failures: Vec<ErrorList> = rules.all_of.iter().map(fits).filter(|found| !found.is_empty()).collect();
+    if !failures.is_empty() {
+        let none = if failures.len() == rules.all_of.len() { ". None validated" } else { "" };
+        errors.push(broken(format!("validate all the schemas (allOf){none}")));
+        errors.extend(failures.into_iter().flatten());
+    }
+    if rules.not.as_ref().is_some_and(|schema| fits(schema).is_empty()) {
+        errors.push(broken("not validate the schema (not)".into()));
     }
 }

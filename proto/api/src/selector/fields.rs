@@ -42,6 +42,10 @@ impl FieldSelector {
             let wrong = || format!("invalid selector: '{text}'; can't understand '{part}'");
             let (field, equal, value) = split_term(part).ok_or_else(wrong)?;
             let value = unescape(value)?;
+            // No field with no value is everything.
+            if field.is_empty() && value.is_empty() {
+                continue;
+            }
             requirements.push(FieldRequirement { field: field.to_owned(), equal, value });
             if requirements.len() > MAX_REQUIREMENTS {
                 return Err(format!("a selector may have at most {MAX_REQUIREMENTS} requirements"));
@@ -137,6 +141,7 @@ mod tests {
         assert_eq!(FieldSelector::parse(r"a=b\,c\=d").unwrap().requirements()[0].value, "b,c=d");
         assert_eq!(FieldSelector::parse("a").unwrap_err(), "invalid selector: 'a'; can't understand 'a'");
         assert!(FieldSelector::parse("").unwrap().is_everything());
+        assert!(FieldSelector::parse("=").unwrap().is_everything());
         let round = FieldSelector::parse(r"a=b\,c\=d,x!=").unwrap();
         assert_eq!(FieldSelector::parse(&round.to_string()), Ok(round));
     }

@@ -61,10 +61,10 @@ impl Requirement {
             }
             _ => {}
         }
-        for value in &values {
+        for (at, value) in values.iter().enumerate() {
             let wrong = names::is_label_value(value);
             if !wrong.is_empty() {
-                return Err(Error::invalid(path.key(&key), value.as_str(), wrong.join("; ")).to_string());
+                return Err(Error::invalid(path.index(at).key(&key), value.as_str(), wrong.join("; ")).to_string());
             }
         }
         Ok(Self { key, operator, values })

@@ -56,14 +56,78 @@ async fn schemas_are_kept() {
             json!({"name": "a", "port": true}),
             "422 spec.port: Invalid value: \"boolean\": spec.port in body must be of type integer,string: \"boolean\"",
         ),
+        (json!({"name": "a", "template": {"kind": "X"}}), "422 spec.template.apiVersion: Required value"),
         (
-            json!({"name": "a", "template": {"kind": "X"}}),
-            "422 spec.template.apiVersion: Required value: must not be empty",
+            json!({"name": "a", "template": {"apiVersion": "a/b/c", "kind": ""}}),
+            "422 [spec.template.apiVersion: Invalid value: \"a/b/c\": unexpected GroupVersion string: a/b/c, spec.template.kind: Invalid value: \"\": must not be empty]",
         ),
+        (
+            json!({"name": "a", "template": {"apiVersion": "v1", "kind": "X", "metadata": {"name": "a/b"}}}),
+            "422 spec.template.metadata.name: Invalid value: \"a/b\": may not contain '/'",
+        ),
+        // Null where none is allowed is nothing.
+        (json!({"name": null}), "422 spec.name: Required value"),
+        (json!({"name": "a", "mode": null, "size": null, "template": null}), "201 "),
         (json!({"name": "a", "port": "http", "nothing": null}), "201 "),
     ] {
         assert_eq!(judged(&admin, spec).await, expected);
     }
+}
+
+/// Conditions are told without a field, what breaks them with one.
+#[tokio::test]
+async fn conditions_are_kept() {
+    let (c, admin) = cluster().await;
+    let (x, y) = (json!({"required": ["x"]}), json!({"required": ["y"]}));
+    let place = |conditions: Value| {
+        let mut place = json!({"type": "object", "properties": {"x": {"type": "integer"}, "y": {"type": "integer"}}});
+        place.as_object_mut().unwrap().extend(conditions.as_object().unwrap().clone());
+        place
+    };
+    c.define(&shops(json!({"type": "object", "properties": {
+        "any": place(json!({"anyOf": [x, y]})), "one": place(json!({"oneOf": [x, y]})),
+        "all": place(json!({"allOf": [x, y]})), "no": place(json!({"not": x})),
+        "list": {"type": "array", "minItems": 1, "maxItems": 1, "items": {"type": "string", "maxLength": 1}},
+        "step": {"type": "number", "multipleOf": 0.1},
+        "pick": {"type": "integer", "enum": [1, 2]},
+        "card": {"type": "string", "format": "creditcard"}}})))
+        .await;
+    for (spec, expected) in [
+        (
+            json!({"any": {}}),
+            r#"422 [<nil>: Invalid value: "": "spec.any" must validate at least one schema (anyOf), spec.any.x: Required value]"#,
+        ),
+        (
+            json!({"one": {}}),
+            r#"422 [<nil>: Invalid value: "": "spec.one" must validate one and only one schema (oneOf). Found none valid, spec.one.x: Required value]"#,
+        ),
+        (
+            json!({"one": {"x": 1, "y": 1}}),
+            r#"422 <nil>: Invalid value: "": "spec.one" must validate one and only one schema (oneOf). Found 2 valid alternatives"#,
+        ),
+        (
+            json!({"all": {"x": 1}}),
+            r#"422 [<nil>: Invalid value: "": "spec.all" must validate all the schemas (allOf), spec.all.y: Required value]"#,
+        ),
+        (json!({"no": {"x": 1}}), r#"422 <nil>: Invalid value: "": "spec.no" must not validate the schema (not)"#),
+        (json!({"list": []}), "422 spec.list: Invalid value: 0: spec.list in body should have at least 1 items"),
+        (json!({"list": ["a", "b"]}), "422 spec.list: Too many: 2: must have at most 1 item"),
+        (json!({"list": ["ab"]}), "422 spec.list[0]: Too long: may not be more than 1 byte"),
+        (json!({"step": 0.3, "pick": 2.0, "card": "4111111111111111"}), "201 "),
+        (json!({"step": 0.35}), "422 spec.step: Invalid value: 0.35: spec.step in body should be a multiple of 0.1"),
+        (
+            json!({"card": "4111111111111112"}),
+            r#"422 spec.card: Invalid value: "4111111111111112": spec.card in body must be of type creditcard: "4111111111111112""#,
+        ),
+    ] {
+        assert_eq!(judged(&admin, spec).await, expected);
+    }
+    let broken = admin.post(&format!("{ALL}?dryRun=All"), &shop(json!({"any": {}}))).await.json();
+    assert_eq!(broken["details"]["causes"][0]["field"], "<nil>");
+    // What is applied is of its type before anything else is asked of it.
+    let applied = admin.patch(&format!("{ALL}/x?fieldManager=m"), "apply", &shop(json!({"pick": "1"}))).await;
+    assert_eq!(applied.status, 500);
+    assert!(told(&applied).ends_with(".spec.pick: expected numeric (int or float), got string"), "{}", told(&applied));
 }
 
 #[tokio::test]
@@ -146,10 +210,9 @@ async fn definitions_that_make_no_sense_are_refused() {
     let (_c, admin) = cluster().await;
     let refused = async |spec: Value| {
         let reply = admin.post(DEFINITIONS, &shops(spec)).await;
-        told(&reply).replace(
-            "CustomResourceDefinition.apiextensions.k8s.io \"shops.shop.example.com\" is invalid: spec.validation.openAPIV3Schema",
-            "…",
-        )
+        told(&reply)
+            .replace("CustomResourceDefinition.apiextensions.k8s.io \"shops.shop.example.com\" is invalid: ", "")
+            .replace("spec.validation.openAPIV3Schema", "…")
     };
     let rule = |rule: &str| json!({"type": "object", "properties": {"a": {"type": "string"}}, "x-kubernetes-validations": [{"rule": rule}]});
     for (spec, expected) in [
@@ -167,17 +230,59 @@ async fn definitions_that_make_no_sense_are_refused() {
         ),
         (
             json!({"type": "integer", "default": "x"}),
-            "422 ….properties[spec].default: Invalid value: \"string\": default in body must be of type integer: \"string\"",
+            "422 ….properties[spec].default: Invalid value: \"string\":  in body must be of type integer: \"string\"",
         ),
         (
             json!({"type": "object", "anyOf": [{"properties": {"a": {"type": "string"}}}]}),
-            "422 ….properties[spec].properties[a]: Required value: because it is defined in spec.validation.openAPIV3Schema.properties[spec].anyOf[0].properties[a]",
+            "422 ….properties[spec].anyOf[0].properties[a].type: Forbidden: must be empty to be structural",
+        ),
+        (
+            json!({"x-kubernetes-int-or-string": true, "anyOf": [{"type": "integer"}]}),
+            "422 ….properties[spec].anyOf[0].type: Forbidden: must be empty to be structural",
+        ),
+        (
+            json!({"type": "null"}),
+            "422 [….properties[spec].type: Unsupported value: \"null\": supported values: \"array\", \"boolean\", \"integer\", \"number\", \"object\", \"string\", ….properties[spec].type: Forbidden: type cannot be set to null, use nullable as an alternative]",
+        ),
+        (json!({"$ref": "#/x"}), "422 ….properties[spec].$ref: Forbidden: $ref is not supported"),
+        (
+            json!({"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": ""}),
+            "422 ….properties[spec].x-kubernetes-list-type: Unsupported value: \"\": supported values: \"atomic\", \"set\", \"map\"",
+        ),
+        (
+            json!({"type": "array", "items": {"type": "string", "nullable": true}, "x-kubernetes-list-type": "set"}),
+            "422 ….properties[spec].items.nullable: Forbidden: cannot be nullable when x-kubernetes-list-type is set",
+        ),
+        (
+            json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["a"]}),
+            "422 [….properties[spec].items: Required value: must have a schema if x-kubernetes-list-type is map, ….properties[spec].items: Required value: must be specified]",
+        ),
+        (
+            json!({"type": "object", "required": ["a"], "properties": {"a": {"type": "string", "default": "x"}}, "default": {}}),
+            "422 ….properties[spec].default.a: Required value",
+        ),
+        (
+            json!({"type": "string", "default": "a", "x-kubernetes-validations": [{"rule": "self == 'b'"}]}),
+            "422 ….properties[spec].default: Invalid value: \"a\": failed rule: self == 'b'",
+        ),
+        (
+            json!({"type": "string", "x-kubernetes-validations": [{"rule": "self == 'b'", "messageExpression": " "}]}),
+            "422 ….properties[spec].x-kubernetes-validations[0].messageExpression: Required value: messageExpression must be non-empty if specified",
+        ),
+        (
+            json!({"x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true}),
+            "422 ….properties[spec].type: Required value: must be object if x-kubernetes-embedded-resource is true",
         ),
     ] {
         assert_eq!(refused(spec).await, expected);
     }
     let undefined = refused(rule("self.b == 'x'")).await;
-    assert!(undefined.starts_with("422 ….properties[spec].x-kubernetes-validations[0].rule: Invalid value: apiextensions.ValidationRule{Rule:\"self.b == 'x'\""), "{undefined}");
+    assert!(
+        undefined.starts_with(
+            "422 ….properties[spec].x-kubernetes-validations[0].rule: Invalid value: {\"Rule\":\"self.b == 'x'\""
+        ),
+        "{undefined}"
+    );
     assert!(undefined.contains("compilation failed: ERROR: <input>:1:"), "{undefined}");
     assert!(undefined.contains("undefined field 'b'\n | self.b == 'x'\n | "), "{undefined}");
     let types = refused(rule("self.a + 1 == 2")).await;
@@ -194,7 +299,58 @@ async fn definitions_that_make_no_sense_are_refused() {
     let uncorrelated = refused(json!({"type": "object", "properties": {"a": {"type": "array", "maxItems": 3,
         "items": {"type": "string", "maxLength": 3, "x-kubernetes-validations": [{"rule": "self == oldSelf"}]}}}}))
     .await;
-    assert!(uncorrelated.contains("oldSelf cannot be used on the uncorrelatable portion of the schema within spec.validation.openAPIV3Schema.properties[spec].properties[a]"), "{uncorrelated}");
+    assert!(
+        uncorrelated.contains(
+            "oldSelf cannot be used on the uncorrelatable portion of the schema within ….properties[spec].properties[a]"
+        ),
+        "{uncorrelated}"
+    );
+    // What upstream takes is taken.
+    for spec in [
+        json!({"type": "object", "additionalProperties": false}),
+        json!({"type": "string", "x-kubernetes-int-or-string": true}),
+        json!({"type": "object", "properties": {"a": {"type": "string"}}, "allOf": [{"properties": {"b": {"minLength": 1}}}]}),
+        json!({"type": "array", "items": {"type": "array", "items": {"type": "string"}}, "x-kubernetes-list-type": "set"}),
+    ] {
+        let taken = admin.post(&format!("{DEFINITIONS}?dryRun=All"), &shops(spec.clone())).await;
+        assert_eq!(taken.status, 201, "{spec}: {}", taken.text());
+    }
+    let change = |change: &dyn Fn(&mut Value)| {
+        let mut changed =
+            shops(json!({"type": "object", "properties": {"l": {"type": "array", "items": {"type": "string"}}}}));
+        change(&mut changed["spec"]["versions"][0]);
+        changed
+    };
+    let selects = |path: &str| change(&|version| version["selectableFields"] = json!([{ "jsonPath": path }]));
+    let top = |name: &str, schema: Value| {
+        change(&|version| version["schema"]["openAPIV3Schema"]["properties"][name] = schema.clone())
+    };
+    for (wrong, why) in [
+        (selects(".spec.l"), "must point to a field of type string, boolean or integer"),
+        (selects(".spec.z"), "is an invalid path: does not refer to a valid field"),
+        (selects(".kind"), "is an invalid path: does not refer to a valid field"),
+        (selects("spec.l"), "is an invalid path: expected [ or . but got: spec"),
+        (top("kind", json!({"type": "integer"})), ".properties[kind].type: Invalid value: \"integer\": must be string"),
+        (
+            top("metadata", json!({"type": "string"})),
+            ".properties[metadata].type: Invalid value: \"string\": must be object",
+        ),
+        (
+            top("metadata", json!({"type": "object", "properties": {"name": {"type": "string", "default": "x"}}})),
+            ".properties[metadata].properties[name].default: Forbidden: must not be set in top-level metadata",
+        ),
+        (
+            change(&|version| {
+                version["deprecated"] = json!(true);
+                version["deprecationWarning"] = json!("a\nb");
+            }),
+            "must only contain printable UTF-8 characters; non-printable character found at index 1",
+        ),
+    ] {
+        let reply = admin.post(DEFINITIONS, &wrong).await;
+        assert_eq!(reply.status, 422, "{why}: {}", reply.text());
+        assert!(told(&reply).contains(why), "{why}: {}", told(&reply));
+    }
     let protected = definition("shops", "shop.k8s.io", "Shop", with_spec(json!({"type": "object"})));
     let reply = admin.post(DEFINITIONS, &protected).await;
     assert!(

@@ -1,6 +1,7 @@
 //! What is wrong with the rules of a schema, told when it is written.
 
 use pilothouse_api::field::{Error, ErrorList, Path};
+use serde_json::Value;
 
 use super::{Compiled, Rule, Validation, declared};
 use crate::schema::{ListKind, Node, Schema};
@@ -97,6 +98,7 @@ impl Lint<'_> {
         times: u64,
         loose: Option<&Path>,
     ) {
+        let before = self.errors.len();
         self.texts(written, path);
         if !written.field_path.is_empty() && !leads(schema, &written.field_path) {
             let detail = "must be a valid path";
@@ -104,6 +106,9 @@ impl Lint<'_> {
         }
         if written.rule.trim().is_empty() {
             self.errors.push(Error::required(path.child("rule"), "rule is not specified"));
+        }
+        // What is written wrongly is not compiled.
+        if self.errors.len() > before {
             return;
         }
         let rule = match compiled.rules.get(at) {
@@ -112,6 +117,7 @@ impl Lint<'_> {
                 let why =
                     if why.starts_with("cel expression") { why.clone() } else { format!("compilation failed: {why}") };
                 self.errors.push(shown(path.child("rule"), written, why));
+                self.unused(written, path);
                 return;
             }
             None => return,
@@ -140,6 +146,11 @@ impl Lint<'_> {
             let detail = "message must be specified if rule contains line breaks";
             self.errors.push(Error::required(path.child("message"), detail));
         }
+        let expression = &written.message_expression;
+        if !expression.is_empty() && expression.trim().is_empty() {
+            let detail = "messageExpression must be non-empty if specified";
+            self.errors.push(Error::required(path.child("messageExpression"), detail));
+        }
         let place = &written.field_path;
         if place.contains(['\n', '\r']) || (!place.is_empty() && place.trim().is_empty()) {
             let detail =
@@ -157,13 +168,16 @@ impl Lint<'_> {
             let detail = format!("oldSelf cannot be used on the uncorrelatable portion of the schema within {list}");
             self.errors.push(Error::invalid(path.child("rule"), written.rule.as_str(), detail));
         }
-        if written.optional_old_self.is_some() && !rule.is_transition {
+        if !rule.is_transition {
+            self.unused(written, path);
+        }
+    }
+
+    /// What is said of a former value that no rule reads.
+    fn unused(&mut self, written: &Validation, path: &Path) {
+        if let Some(optional) = written.optional_old_self {
             let detail = "may not be set if oldSelf is not used in rule";
-            self.errors.push(Error::invalid(
-                path.child("optionalOldSelf"),
-                written.optional_old_self == Some(true),
-                detail,
-            ));
+            self.errors.push(Error::invalid(path.child("optionalOldSelf"), optional, detail));
         }
     }
 
@@ -191,7 +205,7 @@ impl Lint<'_> {
 
 /// Whether a rule's `fieldPath` leads to a field: `.a.b`, `['c']`; not into lists.
 fn leads(schema: &Schema, path: &str) -> bool {
-    let mut rest = path.trim();
+    let mut rest = path;
     let mut at = schema;
     while !rest.is_empty() {
         let (name, after) = if let Some(inner) = rest.strip_prefix("['") {
@@ -219,17 +233,15 @@ fn leads(schema: &Schema, path: &str) -> bool {
 
 /// An error that shows the whole rule, as upstream prints it.
 fn shown(path: Path, written: &Validation, detail: String) -> Error {
-    let reason = match &written.reason {
-        Some(reason) => format!("(*apiextensions.FieldValueErrorReason)({reason:?})"),
-        None => "(*apiextensions.FieldValueErrorReason)(nil)".into(),
-    };
-    let optional = match written.optional_old_self {
-        Some(set) => format!("(*bool)({set})"),
-        None => "(*bool)(nil)".into(),
-    };
+    let quoted = |text: &str| Value::from(text).to_string();
     let value = format!(
-        "apiextensions.ValidationRule{{Rule:{:?}, Message:{:?}, MessageExpression:{:?}, Reason:{reason}, FieldPath:{:?}, OptionalOldSelf:{optional}}}",
-        written.rule, written.message, written.message_expression, written.field_path
+        "{{\"Rule\":{},\"Message\":{},\"MessageExpression\":{},\"Reason\":{},\"FieldPath\":{},\"OptionalOldSelf\":{}}}",
+        quoted(&written.rule),
+        quoted(&written.message),
+        quoted(&written.message_expression),
+        written.reason.as_deref().map_or_else(|| "null".into(), quoted),
+        quoted(&written.field_path),
+        written.optional_old_self.map_or_else(|| "null".into(), |set| set.to_string()),
     );
     Error { value: Some(value), ..Error::invalid(path, "", detail) }
 }

@@ -1,0 +1,167 @@
+//! What keeps a schema from being structural, told when it is written.
+//! Source: <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>
+//!
+//! As upstream in two passes: what every schema may say (`keywords`), those in junctors too, and what the structure must
+//! be; then defaults and rules, for which the schema has to be sound.
+
+mod conditions;
+mod defaults;
+mod keywords;
+mod lists;
+
+use pilothouse_api::field::{Error, ErrorList, Path};
+use serde_json::{Map, Value};
+
+use super::{Schema, prune, rules, validate_default};
+use crate::schema::Gvk;
+
+const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
+/// How deeply schemas nest.
+const MAX_DEPTH: usize = 100;
+const JUNCTORS: [&str; 3] = ["allOf", "anyOf", "oneOf"];
+/// What every object has, whether its schema says so or not.
+const OBJECT_FIELDS: [&str; 3] = ["apiVersion", "kind", "metadata"];
+
+type Fields = Map<String, Value>;
+
+/// All that is wrong with the schema of a custom resource's version, which is at `path`.
+pub fn lint(gvk: Gvk, schema: &Value, path: &Path) -> ErrorList {
+    let mut errors = ErrorList::new();
+    let Some(fields) = schema.as_object() else { return errors };
+    if on(fields, "nullable") {
+        errors.push(Error::forbidden(path.child("nullable"), "nullable cannot be true at the root"));
+    }
+    let unsupported = keywords::place(fields, path, keywords::Spot::Root, 0, &mut errors);
+    // What cannot be read as a structure is not judged as one.
+    if !unsupported {
+        place(fields, path, Level::Root, 0, &mut errors);
+        conditions::complete(fields, path, &mut errors);
+    }
+    if !errors.is_empty() {
+        return errors;
+    }
+    match Schema::from_structural(gvk, schema) {
+        Ok(built) => {
+            defaults::lint(&built, path, &mut errors);
+            rules::lint(&built, path, &mut errors);
+        }
+        Err(why) => errors.push(Error::invalid(path.clone(), "", why)),
+    }
+    errors
+}
+
+fn text<'f>(fields: &'f Fields, name: &str) -> &'f str {
+    fields.get(name).and_then(Value::as_str).unwrap_or_default()
+}
+
+fn on(fields: &Fields, name: &str) -> bool {
+    fields.get(name).is_some_and(|value| value == true)
+}
+
+fn properties(fields: &Fields) -> impl Iterator<Item = (&String, &Fields)> {
+    let all = fields.get("properties").and_then(Value::as_object).into_iter().flatten();
+    all.filter_map(|(name, value)| Some((name, value.as_object()?)))
+}
+
+fn property_at(path: &Path, name: &str) -> Path {
+    path.child("properties").key(name)
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Level {
+    Root,
+    Item,
+    Field,
+}
+
+/// What the structure must be at one place and below it.
+fn place(fields: &Fields, path: &Path, level: Level, depth: usize, errors: &mut ErrorList) {
+    if depth > MAX_DEPTH {
+        errors.push(Error::invalid(path.clone(), "", "the schema nests too deeply"));
+        return;
+    }
+    let of = text(fields, "type");
+    let (either, open) = (on(fields, "x-kubernetes-int-or-string"), on(fields, "x-kubernetes-preserve-unknown-fields"));
+    let embedded = on(fields, "x-kubernetes-embedded-resource");
+    match fields.get("items").and_then(Value::as_object) {
+        Some(items) => place(items, &path.child("items"), Level::Item, depth + 1, errors),
+        None if of == "array" => errors.push(Error::required(path.child("items"), "must be specified")),
+        None => {}
+    }
+    for (name, inner) in properties(fields) {
+        place(inner, &property_at(path, name), Level::Field, depth + 1, errors);
+    }
+    if let Some(rest) = fields.get("additionalProperties") {
+        let at = path.child("additionalProperties");
+        if level == Level::Root {
+            errors.push(Error::forbidden(at.clone(), "must not be used at the root"));
+        }
+        if embedded {
+            let detail = "must not be used if x-kubernetes-embedded-resource is set";
+            errors.push(Error::forbidden(at.clone(), detail));
+        }
+        if let Some(rest) = rest.as_object() {
+            place(rest, &at, Level::Field, depth + 1, errors);
+        }
+    }
+    if either {
+        for other in ["x-kubernetes-preserve-unknown-fields", "x-kubernetes-embedded-resource"] {
+            if on(fields, other) {
+                let detail = "must be false if x-kubernetes-int-or-string is true";
+                errors.push(Error::invalid(path.child(other), true, detail));
+            }
+        }
+    }
+    conditions::junctors(fields, path, conditions::Either::of(fields), errors);
+    type_of_place(of, path, level, embedded, either || open, errors);
+    if level == Level::Root || embedded {
+        object_fields(fields, path, level, errors);
+    }
+    if embedded && !open && properties(fields).next().is_none() {
+        let detail =
+            "must not be empty if x-kubernetes-embedded-resource is true without x-kubernetes-preserve-unknown-fields";
+        errors.push(Error::required(path.child("properties"), detail));
+    }
+}
+
+fn type_of_place(of: &str, path: &Path, level: Level, embedded: bool, may_lack: bool, errors: &mut ErrorList) {
+    let at = path.child("type");
+    if embedded && of != "object" {
+        let detail = "must be object if x-kubernetes-embedded-resource is true";
+        errors.push(wrong_type(at, of, detail));
+    } else if of.is_empty() && !may_lack {
+        let detail = match level {
+            Level::Root => "must not be empty at the root",
+            Level::Item => "must not be empty for specified array items",
+            Level::Field => "must not be empty for specified object fields",
+        };
+        errors.push(Error::required(at, detail));
+    } else if level == Level::Root && !of.is_empty() && of != "object" {
+        errors.push(Error::invalid(at, of, "must be object at the root"));
+    }
+}
+
+/// A type that has to be another: required if there is none.
+fn wrong_type(at: Path, of: &str, detail: &str) -> Error {
+    if of.is_empty() { Error::required(at, detail) } else { Error::invalid(at, of, detail) }
+}
+
+/// `apiVersion`, `kind` and `metadata` are what they are; of a resource's own `metadata` only the names may be narrowed.
+fn object_fields(fields: &Fields, path: &Path, level: Level, errors: &mut ErrorList) {
+    for (name, inner) in properties(fields).filter(|(name, _)| OBJECT_FIELDS.contains(&name.as_str())) {
+        let at = property_at(path, name);
+        let must = if name == "metadata" { "object" } else { "string" };
+        if text(inner, "type") != must {
+            errors.push(Error::invalid(at.child("type"), text(inner, "type"), format!("must be {must}")));
+        }
+        if name == "metadata" && level == Level::Root {
+            let only_names = properties(inner).all(|(name, _)| matches!(name.as_str(), "name" | "generateName"));
+            let plain = inner.keys().all(|key| matches!(key.as_str(), "type" | "default" | "properties"));
+            if !only_names || !plain {
+                let detail =
+                    "must not specify anything other than name and generateName, but metadata is implicitly specified";
+                errors.push(Error::forbidden(at, detail));
+            }
+        }
+    }
+}
