@@ -16,6 +16,8 @@ const MAX_BYTES: usize = 32 * 1024;
 /// How deeply expressions nest. Evaluation recurses as deeply.
 const MAX_DEPTH: u16 = 60;
 
+const EMPTY: &str = "ERROR: <input>:1:0: Syntax error: mismatched input '<EOF>' expecting {'[', '{', '(', '.', '-', '!', 'true', 'false', 'null', NUM_FLOAT, NUM_INT, NUM_UINT, STRING, BYTES, IDENTIFIER}";
+
 const ACCUMULATOR: &str = "@result";
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
@@ -34,7 +36,7 @@ pub(crate) struct Parsed {
 
 pub(crate) fn parse(source: &str) -> Result<Parsed, CompileError> {
     if source.trim().is_empty() {
-        return Err(CompileError("expression is empty".into()));
+        return Err(CompileError(EMPTY.into()));
     }
     if source.len() > MAX_BYTES {
         return Err(CompileError(format!(
@@ -64,14 +66,18 @@ pub(crate) fn parse(source: &str) -> Result<Parsed, CompileError> {
 /// An error with its place, in the form of the language's first implementation.
 pub(crate) fn located(source: &str, line: isize, column: isize, message: &str) -> String {
     let shown = usize::try_from(line - 1).ok().and_then(|at| source.lines().nth(at)).unwrap_or_default();
-    let dots = ".".repeat(usize::try_from(column - 1).unwrap_or_default());
-    format!("ERROR: <input>:{line}:{column}: {message}\n | {shown}\n | {dots}^")
+    let before = usize::try_from(column - 1).unwrap_or_default();
+    // What is wide in the line is wide below it.
+    let below = |c: char, narrow, wide| if c.is_ascii() { narrow } else { wide };
+    let dots: String = shown.chars().take(before).map(|c| below(c, '.', '．')).collect();
+    let mark = shown.chars().nth(before).map_or('^', |c| below(c, '^', '＾'));
+    format!("ERROR: <input>:{line}:{column}: {message}\n | {shown}\n | {dots}{mark}")
 }
 
-/// The line and column, from one, of a character's place.
+/// The line and column, from one, of the character at an offset in bytes.
 pub(crate) fn place(source: &str, offset: usize) -> (isize, isize) {
     let (mut line, mut column) = (1, 1);
-    for c in source.chars().take(offset) {
+    for (_, c) in source.char_indices().take_while(|(at, _)| *at < offset) {
         if c == '\n' {
             (line, column) = (line + 1, 1);
         } else {
@@ -250,5 +256,10 @@ fn transform(
 
 /// The parser's words, which say only sometimes that they are about the syntax.
 fn said(message: &str) -> String {
+    // Where an expression may end, upstream's parser expects nothing else.
+    let message = match message.split_once(" expecting {<EOF>, ") {
+        Some((before, _)) => &format!("{before} expecting <EOF>"),
+        None => message,
+    };
     if message.starts_with("Syntax error") { message.to_owned() } else { format!("Syntax error: {message}") }
 }

@@ -37,6 +37,18 @@ fn all(table: &[(&str, &str)]) {
 }
 
 #[test]
+fn all_that_is_wrong_is_told() {
+    all(&[
+        (
+            "a / b",
+            "ERROR: <input>:1:1: undeclared reference to 'a' (in container '')\n | a / b\n | ^\n\
+             ERROR: <input>:1:5: undeclared reference to 'b' (in container '')\n | a / b\n | ....^",
+        ),
+        ("'é' + x", "ERROR: <input>:1:7: undeclared reference to 'x' (in container '')\n | 'é' + x\n | .．....^"),
+    ]);
+}
+
+#[test]
 fn operators() {
     all(&[
         ("1 + 2 * 3 == 7", "true"),

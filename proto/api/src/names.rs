@@ -23,6 +23,7 @@ const KEY_FMT: &str = "([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]";
 const KEY_MSG: &str =
     "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
 const VALUE_MSG: &str = "a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character";
+const CONDITION_REASON_MSG: &str = "a condition reason must start with alphabetic character, optionally followed by a string of alphanumeric characters or '_,:', and must end with an alphanumeric character or '_'";
 const C_IDENTIFIER_MSG: &str = "a valid C identifier must start with alphabetic character or '_', followed by a string of alphanumeric characters or '_'";
 const ENV_MSG: &str = "a valid environment variable name must consist of alphabetic characters, digits, '_', '-', or '.', and must not start with a digit";
 const RELAXED_ENV_MSG: &str =
@@ -162,7 +163,8 @@ pub fn is_qualified_name(value: &str) -> Vec<String> {
             if first.is_empty() {
                 errors.push("prefix part must be non-empty".to_owned());
             } else {
-                errors.extend(is_dns1123_subdomain(first).iter().map(|e| format!("prefix part {e}")));
+                let wrong = is_dns1123_subdomain(first).into_iter();
+                errors.extend(wrong.map(|e| format!("prefix part {}", in_bytes(e))));
             }
             name
         }
@@ -176,6 +178,14 @@ pub fn is_qualified_name(value: &str) -> Vec<String> {
         errors.push(format!("name part {}", regex_error(KEY_MSG, KEY_FMT, &["MyName", "my.name", "123-abc"])));
     }
     errors
+}
+
+/// A complaint about a length, where upstream counts bytes.
+pub fn in_bytes(wrong: String) -> String {
+    match wrong.strip_suffix(" characters") {
+        Some(rest) if wrong.starts_with("must be no more than") => format!("{rest} bytes"),
+        _ => wrong,
+    }
 }
 
 pub fn is_label_value(value: &str) -> Vec<String> {
@@ -197,6 +207,21 @@ pub fn is_c_identifier(value: &str) -> Vec<String> {
         return Vec::new();
     }
     vec![regex_error(C_IDENTIFIER_MSG, "[A-Za-z_][A-Za-z0-9_]*", &["my_name", "MY_NAME", "MyName"])]
+}
+
+/// The reason of a condition.
+pub fn is_condition_reason(value: &str) -> Vec<String> {
+    let b = value.as_bytes();
+    let inside = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'_' | b',' | b':');
+    let ends = b.last().is_some_and(|c| c.is_ascii_alphanumeric() || *c == b'_');
+    if b.first().is_some_and(u8::is_ascii_alphabetic) && ends && b.iter().all(inside) {
+        return Vec::new();
+    }
+    vec![regex_error(
+        CONDITION_REASON_MSG,
+        "[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?",
+        &["my_name", "MY_NAME", "MyName", "ReasonA,ReasonB", "ReasonA:ReasonB"],
+    )]
 }
 
 /// The names shells understand: what `envFrom` takes over from a ConfigMap's keys.
@@ -388,6 +413,7 @@ mod tests {
             (is_qualified_name, &["a", "A.b_c", "x.io/Y", "0"], &["", "/a", "x/", "a/b/c", "X.io/a", "-a"]),
             (is_label_value, &["", "a", "A_b.c", "1"], &["-", "a b", "a-", ".a"]),
             (is_c_identifier, &["_", "a1", "A"], &["", "1a", "a-b"]),
+            (is_condition_reason, &["A", "a_b", "A,B:c"], &["", "1a", "_", "a-b", "a,"]),
             (is_env_var_name, &["A", "_a.b-c", "-"], &["", "1A", "a=b", "..a", "a b"]),
             (is_relaxed_env_var_name, &["A", "1 A", "%"], &["", "a=b", "\n", "ü"]),
             (is_config_map_key, &["a", "A_b.c", ".a"], &["", "..", "..a", "a/b", "."]),

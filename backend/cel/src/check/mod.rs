@@ -22,6 +22,9 @@ use crate::types::{ListKind, Size, Type};
 /// A size that nobody limits counts as this.
 pub(crate) const UNLIMITED: u64 = 3 * 1024 * 1024;
 
+/// How much is told of one expression that is all wrong.
+const MAX_ERRORS: usize = 100;
+
 /// What is known of an expression.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
@@ -43,6 +46,8 @@ pub(crate) struct Checker<'a> {
     pub info: &'a SourceInfo,
     /// Innermost last.
     pub scope: Vec<(String, Type)>,
+    /// What was found so far. What is wrong is anything from there on, so that all that is wrong is told at once.
+    pub wrong: Vec<CompileError>,
 }
 
 pub(crate) fn most(size: Size) -> u64 {
@@ -57,6 +62,18 @@ impl Checker<'_> {
     }
 
     pub fn check(&mut self, expr: &IdedExpr) -> Outcome {
+        self.known(expr).or_else(|wrong| {
+            if self.wrong.len() >= MAX_ERRORS {
+                return Err(wrong);
+            }
+            if !self.wrong.contains(&wrong) {
+                self.wrong.push(wrong);
+            }
+            Ok(Known::new(Type::Dyn, 0))
+        })
+    }
+
+    fn known(&mut self, expr: &IdedExpr) -> Outcome {
         match &expr.expr {
             Expr::Literal(literal) => Ok(Known::new(literal_type(literal), 0)),
             Expr::Ident(name) => self.variable(expr, name),
