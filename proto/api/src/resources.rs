@@ -88,8 +88,3 @@ pub fn of_pod(spec: &Value, which: &str) -> Resources {
 pub fn is_native(name: &str) -> bool {
     !name.contains('/') || name.contains("kubernetes.io/")
 }
-
-/// A device or other countable thing that nodes advertise.
-pub fn is_extended(name: &str) -> bool {
-    !is_native(name) && !name.starts_with("requests.")
-}

@@ -159,7 +159,6 @@ pub const ALL: &[Plugin] = &[
     pod_security::PLUGIN,
     priority::PLUGIN,
     tolerations::DEFAULT_SECONDS,
-    tolerations::EXTENDED_RESOURCES,
     default_classes::STORAGE,
     protection::PLUGIN,
     claim_resize::PLUGIN,
