@@ -96,6 +96,7 @@ fn shapes() -> HashMap<Key, Shape> {
             let shape = shapes.entry((of, field)).or_default();
             match what.split_once(':') {
                 None if what == "written" => shape.written = true,
+                None if what == "null" => shape.null = true,
                 None => shape.omitted = true,
                 Some(("inline", way)) => shape.way = way,
                 Some(("is", name)) => shape.is = name,

@@ -115,6 +115,8 @@ pub struct Field {
 pub struct Shape {
     /// Written even when there is nothing in it.
     pub written: bool,
+    /// Held by a pointer and written all the same: `null` when there is nothing.
+    pub null: bool,
     /// A zero is as good as nothing: it is not written.
     pub omitted: bool,
     /// The embedded types by way of which a struct has the field: `VolumeSource`.

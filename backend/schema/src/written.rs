@@ -21,9 +21,13 @@ pub fn complete_structs(schema: &Schema, value: &mut Value) {
 fn add(schema: &Schema, value: &mut Value, structs: bool) {
     match (&schema.node, value) {
         (Node::Struct(fields), Value::Object(map)) => {
-            for field in fields.fields.iter().filter(|field| field.shape.written) {
+            for field in fields.fields.iter().filter(|field| field.shape.written || field.shape.null) {
                 let of = field.schema.get();
-                if !map.contains_key(&*field.name) && (!structs || matches!(of.node, Node::Struct(_))) {
+                if field.shape.null {
+                    if !structs && !map.contains_key(&*field.name) {
+                        map.insert(field.name.to_string(), Value::Null);
+                    }
+                } else if !map.contains_key(&*field.name) && (!structs || matches!(of.node, Node::Struct(_))) {
                     map.insert(field.name.to_string(), nothing(of));
                 }
             }
@@ -95,6 +99,14 @@ mod tests {
             json!({
                 "metadata": {}, "spec": {},
                 "status": {"currentHealthy": 2, "desiredHealthy": 0, "disruptionsAllowed": 0, "expectedPods": 0}}),
+        );
+        check(
+            "networking.k8s.io",
+            "Ingress",
+            json!({"metadata": {}, "spec": {"defaultBackend": {"resource": {"kind": "K", "name": "n"}}}, "status": {}}),
+            json!({
+                "metadata": {}, "status": {"loadBalancer": {}},
+                "spec": {"defaultBackend": {"resource": {"apiGroup": null, "kind": "K", "name": "n"}}}}),
         );
         check("", "ConfigMap", json!({"data": {"a": "b"}}), json!({"metadata": {}, "data": {"a": "b"}}));
     }

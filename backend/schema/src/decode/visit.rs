@@ -274,7 +274,7 @@ impl Seed<'_, '_> {
                         && !custom
                         && !(field.required && self.report.apply)
                         && is_list(field.schema.get())
-                        && !is_reset(&field.name)
+                        && !means_something(&field.name)
                 }
                 Value::Object(items) => items.is_empty() && !custom && !field.required && is_map(field.schema.get()),
                 // What is applied is owned, zeros too. What is always written comes back when the object is complete.
@@ -316,9 +316,10 @@ impl Seed<'_, '_> {
     }
 }
 
-/// An empty `managedFields` is not nothing: it forgets all owners.
-fn is_reset(name: &str) -> bool {
-    name == "managedFields"
+/// An empty `managedFields` is not nothing: it forgets all owners. Nor are empty `policies` of an autoscaler: they are
+/// not the default ones.
+fn means_something(name: &str) -> bool {
+    matches!(name, "managedFields" | "policies")
 }
 
 fn is_list(schema: &Schema) -> bool {
