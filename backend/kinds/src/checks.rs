@@ -9,6 +9,9 @@ use serde_json::Value;
 
 use crate::value::{Look, semantic_eq};
 
+const MAX_CONDITION_REASON: usize = 1024;
+const MAX_CONDITION_MESSAGE: usize = 32 * 1024;
+
 pub(crate) const IMMUTABLE: &str = "field is immutable";
 pub(crate) const NEGATIVE: &str = "must be greater than or equal to 0";
 
@@ -132,6 +135,33 @@ pub(crate) fn label_selector(selector: &Value, path: &Path, errors: &mut ErrorLi
         push_all(names::is_qualified_name(key), key, &path.child("key"), errors);
         for (index, value) in expression.texts("values").enumerate() {
             push_all(names::is_label_value(value), value, &path.child("values").index(index), errors);
+        }
+    }
+}
+
+/// Conditions of the common form, in a status.
+pub(crate) fn conditions(list: &[Value], path: &Path, errors: &mut ErrorList) {
+    for (index, condition) in list.iter().enumerate() {
+        let (kind, path) = (condition.text("type"), path.index(index));
+        if list[..index].iter().any(|other| other.text("type") == kind) {
+            errors.push(Error::duplicate(path.child("type"), kind));
+        }
+        push_all(names::is_qualified_name(kind), kind, &path.child("type"), errors);
+        one_of_always(condition, &path, "status", &["False", "True", "Unknown"], errors);
+        if let Some(generation) = condition.int("observedGeneration").filter(|g| *g < 0) {
+            let detail = "must be greater than or equal to zero";
+            errors.push(Error::invalid(path.child("observedGeneration"), generation, detail));
+        }
+        required(condition, &path, "lastTransitionTime", errors);
+        let reason = condition.text("reason");
+        if required(condition, &path, "reason", errors) {
+            push_all(names::is_condition_reason(reason), reason, &path.child("reason"), errors);
+            if reason.len() > MAX_CONDITION_REASON {
+                errors.push(Error::too_long(path.child("reason"), MAX_CONDITION_REASON));
+            }
+        }
+        if condition.text("message").len() > MAX_CONDITION_MESSAGE {
+            errors.push(Error::too_long(path.child("message"), MAX_CONDITION_MESSAGE));
         }
     }
 }

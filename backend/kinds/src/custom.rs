@@ -66,9 +66,9 @@ impl Definition {
 #[derive(Debug)]
 pub(crate) struct Custom {
     pub(crate) columns: Vec<Column>,
-    /// The path of each column after the name.
-    cells: Vec<JsonPath>,
-    selectable: Vec<(Cow<'static, str>, JsonPath)>,
+    /// The path of each column after the name; none where what was written is no path.
+    cells: Vec<Option<JsonPath>>,
+    selectable: Vec<Cow<'static, str>>,
     pub(crate) scale: Option<ScalePaths>,
     pub(crate) schema: Arc<Schema>,
     /// The schema as the definition has it, for OpenAPI; null for none.
@@ -130,14 +130,14 @@ impl Custom {
     pub(crate) fn row(&self, object: &Value, now: Timestamp) -> Vec<Value> {
         let mut row = vec![columns::name(object)];
         for (column, path) in self.columns[1..].iter().zip(&self.cells) {
-            row.push(cell(path.find(object), &column.type_, now));
+            let found = path.as_ref().map_or_else(Vec::new, |path| path.find(object));
+            row.push(cell(found, &column.type_, now));
         }
         row
     }
 
     pub(crate) fn selectable(&self, object: &Value) -> Vec<(Cow<'static, str>, String)> {
-        let text = |path: &JsonPath| path.first(object).map(|v| crate::value::bare(v).into_owned()).unwrap_or_default();
-        self.selectable.iter().map(|(name, path)| (name.clone(), text(path))).collect()
+        self.selectable.iter().map(|path| (path.clone(), crate::value::bare(object.at(path)).into_owned())).collect()
     }
 
     pub(crate) fn to_storage(&self, object: Value) -> Value {
@@ -218,7 +218,7 @@ pub(crate) fn from_crd(definition: &Value) -> Result<Vec<(Kind, bool)>, String> 
             categories: owned_list("categories"),
             verbs: VERBS.map(Cow::Borrowed).to_vec(),
             subresources: subresources(version, &group, &kind),
-            fields: custom.selectable.iter().map(|(name, _)| name.clone()).collect(),
+            fields: custom.selectable.clone(),
             behaviour: Behaviour::Custom(custom),
             kind,
             plural,
@@ -274,7 +274,7 @@ fn custom(version: &Value, definition: &Arc<Definition>) -> Result<Custom, Strin
     let mut cells = Vec::new();
     let asked = version.list("additionalPrinterColumns");
     for column in asked {
-        cells.push(JsonPath::parse(column.text("jsonPath"))?);
+        cells.push(JsonPath::parse(column.text("jsonPath")).ok());
         all_columns.push(Column {
             name: column.text("name").to_owned().into(),
             type_: column.text("type").to_owned().into(),
@@ -288,13 +288,8 @@ fn custom(version: &Value, definition: &Arc<Definition>) -> Result<Custom, Strin
         });
     }
     if asked.is_empty() {
-        cells.push(JsonPath::parse(".metadata.creationTimestamp")?);
+        cells.push(JsonPath::parse(".metadata.creationTimestamp").ok());
         all_columns.push(Column { type_: "date".into(), ..columns::AGE });
-    }
-    let mut selectable = Vec::new();
-    for field in version.list("selectableFields") {
-        let path = field.text("jsonPath");
-        selectable.push((path.trim_start_matches('.').to_owned().into(), JsonPath::parse(path)?));
     }
     let bare = |path: &str| -> Cow<'static, str> { path.trim_start_matches('.').to_owned().into() };
     let scale = version.at("subresources.scale");
@@ -303,6 +298,7 @@ fn custom(version: &Value, definition: &Arc<Definition>) -> Result<Custom, Strin
         status_replicas: bare(scale.text("statusReplicasPath")),
         selector: scale.at("labelSelectorPath").as_str().map(bare),
     });
+    let selectable = version.list("selectableFields").iter().map(|field| bare(field.text("jsonPath"))).collect();
     let deprecation = version.flag("deprecated").then(|| match version.text("deprecationWarning") {
         "" => format!("{}/{} {} is deprecated", definition.group, version.text("name"), definition.kind),
         text => text.to_owned(),
@@ -390,8 +386,11 @@ mod tests {
     #[test]
     fn a_bad_definition_is_refused() {
         let mut wrong = definition();
+        // A column whose path leads nowhere is no more than empty.
         wrong["spec"]["versions"][0]["additionalPrinterColumns"][0]["jsonPath"] = ".a[".into();
-        assert!(from_crd(&wrong).is_err());
+        let row =
+            from_crd(&wrong).unwrap()[0].0.row(&json!({"metadata": {"name": "x"}, "a": 1}), Timestamp::UNIX_EPOCH);
+        assert_eq!(row[..2], [json!("x"), Value::Null]);
         wrong["spec"]["versions"] = json!([]);
         assert_eq!(from_crd(&wrong).unwrap_err(), "no version is the storage version");
     }

@@ -41,11 +41,6 @@ impl JsonPath {
     pub(crate) fn find<'a>(&self, root: &'a Value) -> Vec<&'a Value> {
         walk(&self.0, root)
     }
-
-    /// The first value the path leads to.
-    pub(crate) fn first<'a>(&self, root: &'a Value) -> Option<&'a Value> {
-        self.find(root).into_iter().next()
-    }
 }
 
 fn walk<'a>(steps: &[Step], root: &'a Value) -> Vec<&'a Value> {

@@ -71,6 +71,16 @@ impl Kind {
         }
     }
 
+    /// The group of the stored form, by which errors name the kind: that of an event is none.
+    pub fn stored_group(&self) -> &str {
+        match &self.behaviour {
+            Behaviour::Builtin(Strategy { versions: Some(versions), .. }) => {
+                versions.stored.split_once('/').map_or("", |(group, _)| group)
+            }
+            _ => &self.group,
+        }
+    }
+
     pub fn has_verb(&self, verb: &str) -> bool {
         self.verbs.iter().any(|v| v == verb)
     }
@@ -407,6 +417,10 @@ impl Generation {
             Self::SpecAndAnnotations => {
                 let annotations = "metadata.annotations";
                 Self::Spec.counts(new, old) || !semantic_eq(new.at(annotations), old.at(annotations))
+            }
+            Self::AllButStatusAndLabels => {
+                let labels = "metadata.labels";
+                Self::AllButStatus.counts(new, old) || !semantic_eq(new.at(labels), old.at(labels))
             }
             Self::AllButStatus => {
                 let spared = |key: &str| matches!(key, "metadata" | "status" | "apiVersion" | "kind");

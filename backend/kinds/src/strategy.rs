@@ -26,6 +26,8 @@ pub enum Generation {
     SpecAndAnnotations,
     /// With anything but metadata and status.
     AllButStatus,
+    /// With anything but metadata and status, and with labels.
+    AllButStatusAndLabels,
 }
 
 /// What a status update may do to metadata.
@@ -205,6 +207,11 @@ pub(crate) fn mask_trailing_dash(name: &str) -> Cow<'_, str> {
 /// Most kinds: a DNS subdomain.
 pub fn subdomain_name(name: &str, prefix: bool) -> Vec<String> {
     if prefix { names::is_dns1123_subdomain(&mask_trailing_dash(name)) } else { names::is_dns1123_subdomain(name) }
+}
+
+/// As [`subdomain_name`], where upstream counts bytes.
+pub(crate) fn subdomain_name_in_bytes(name: &str, prefix: bool) -> Vec<String> {
+    subdomain_name(name, prefix).into_iter().map(names::in_bytes).collect()
 }
 
 /// Namespaces and the like: a DNS label.

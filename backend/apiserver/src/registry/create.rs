@@ -193,7 +193,7 @@ async fn store_candidate(
     let name = metadata::text(&object, "name").to_owned();
     let errors = kind.validate(&object);
     if !errors.is_empty() {
-        return Err(Status::invalid(&kind.group, &kind.kind, &name, &errors));
+        return Err(Status::invalid(kind.stored_group(), &kind.kind, &name, &errors));
     }
     call.warnings.extend(kind.warnings(&object, None));
     request.name.clone_from(&name);

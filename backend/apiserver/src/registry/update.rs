@@ -120,7 +120,8 @@ pub async fn replace(
                 0,
                 "must be specified for an update",
             );
-            return Err(Status::invalid(&kind.group, &kind.kind, name, &vec![error]));
+            // Upstream names the resource here, not the kind.
+            return Err(Status::invalid(&kind.group, &kind.plural, name, &vec![error]));
         }
         // A patch says with it what the object shall be, and is refused for that; an update, which one it means.
         let uid = metadata::text(&new, "uid");
@@ -212,7 +213,7 @@ async fn write(
     };
     let errors = kind.validate_update(&new, old, subresource);
     if !errors.is_empty() {
-        return Err(Status::invalid(&kind.group, &kind.kind, &name, &errors).into());
+        return Err(Status::invalid(kind.stored_group(), &kind.kind, &name, &errors).into());
     }
     if subresource.is_empty() {
         call.warnings.extend(kind.warnings(&new, Some(old)));

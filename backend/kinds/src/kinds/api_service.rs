@@ -9,7 +9,7 @@ use pilothouse_api::{
 use serde_json::Value;
 
 use crate::{
-    checks::{push_all, required},
+    checks::{one_of_always, push_all, required},
     columns::{AGE, Column, NAME, age, name},
     strategy::{StatusMeta, Strategy, path_segment_name},
     value::{Look, MapExt, dig},
@@ -25,6 +25,12 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     },
     validate,
     validate_update: |new, _, errors| validate(new, errors),
+    validate_status_update: |new, _, errors| {
+        let path = Path::new("status").child("conditions");
+        for (index, condition) in new.list("status.conditions").iter().enumerate() {
+            one_of_always(condition, &path.index(index), "status", &["True", "False", "Unknown"], errors);
+        }
+    },
     columns: &[NAME, Column::text("Service"), Column::text("Available"), AGE],
     row,
     unconditional_update: false,
@@ -51,7 +57,7 @@ fn validate(service: &Value, errors: &mut ErrorList) {
     let (spec, path) = (service.at("spec"), Path::new("spec"));
     let (group, version, name) = (spec.text("group"), spec.text("version"), service.text("metadata.name"));
     let wanted = format!("{version}.{group}");
-    if !name.is_empty() && name != wanted {
+    if !name.is_empty() && name != wanted && names::is_path_segment_name(name).is_empty() {
         let detail = format!("must be `spec.version+\".\"+spec.group`: {wanted:?}");
         errors.push(Error::invalid(Path::new("metadata").child("name"), name, detail));
     }

@@ -1,6 +1,7 @@
 //! CertificateSigningRequest. Who asks is written by the registry, from the request's user.
 //! Source: <https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/>
 
+use base64::{Engine, prelude::BASE64_STANDARD as BASE64};
 use jiff::Timestamp;
 use pilothouse_api::{
     field::{Error, ErrorList, Path},
@@ -9,7 +10,6 @@ use pilothouse_api::{
 use serde_json::Value;
 
 use crate::{
-    checks::push_all,
     columns::{AGE, Column, NAME, age, name},
     human::human_duration,
     strategy::{Field, Strategy, path_segment_name},
@@ -65,6 +65,9 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     ..Strategy::PLAIN
 };
 
+/// A subdomain; and one with a label of a namespace before it.
+const MAX_SIGNER_DOMAIN: usize = 253;
+const MAX_SIGNER_PATH: usize = 253 + 1 + 63;
 const MIN_SECONDS: i64 = 600;
 const USAGES: &[&str] = &[
     "any",
@@ -150,8 +153,10 @@ fn times(new: &mut Value, old: &Value) {
 
 fn validate(request: &Value, errors: &mut ErrorList) {
     let (spec, path) = (request.at("spec"), Path::new("spec"));
-    if spec.text("request").is_empty() {
-        errors.push(Error::invalid(path.child("request"), "", "PEM block type must be CERTIFICATE REQUEST"));
+    if !is_request(spec.text("request")) {
+        let detail = "PEM block type must be CERTIFICATE REQUEST";
+        let shown = Some(spec.text("request")).filter(|request| !request.is_empty());
+        errors.push(Error::invalid(path.child("request"), shown.map_or(Value::Null, Value::from), detail));
     }
     let usages: Vec<&str> = spec.texts("usages").collect();
     if usages.is_empty() {
@@ -185,16 +190,43 @@ fn signer_name(signer: &str, path: &Path, errors: &mut ErrorList) {
     if signer.is_empty() {
         return errors.push(Error::required(path.clone(), ""));
     }
-    let Some((domain, rest)) = signer.split_once('/') else {
+    let [domain, rest] = signer.split('/').collect::<Vec<_>>()[..] else {
         let detail = "must be a fully qualified domain and path of the form 'example.com/signer-name'";
         return errors.push(Error::invalid(path.clone(), signer, detail));
     };
-    push_all(names::is_dns1123_subdomain(domain), domain, path, errors);
+    if domain.len() > MAX_SIGNER_DOMAIN {
+        errors.push(Error::too_long(path.clone(), MAX_SIGNER_DOMAIN));
+    }
+    labels(domain, names::is_dns1123_label, path, errors);
     if !domain.contains('.') {
         let detail = "should be a domain with at least two segments separated by dots";
         errors.push(Error::invalid(path.clone(), domain, detail));
     }
-    push_all(names::is_dns1123_subdomain(rest), rest, path, errors);
+    labels(rest, names::is_dns1123_subdomain, path, errors);
+    if rest.len() > MAX_SIGNER_PATH {
+        errors.push(Error::too_long(path.clone(), MAX_SIGNER_PATH));
+    }
+}
+
+/// What is wrong with the first part of a dotted name in which something is.
+fn labels(name: &str, rule: fn(&str) -> Vec<String>, path: &Path, errors: &mut ErrorList) {
+    let first = name.split('.').map(|label| (label, rule(label))).find(|(_, wrong)| !wrong.is_empty());
+    for (label, wrong) in first.into_iter().flat_map(|(label, wrong)| wrong.into_iter().map(move |w| (label, w))) {
+        errors.push(Error::invalid(path.clone(), name, format!("validating label {label:?}: {wrong}")));
+    }
+}
+
+/// Is the first PEM block in these bytes, which are in Base64, a request for a certificate? What the request says is
+/// the signers' business.
+fn is_request(base64: &str) -> bool {
+    let Ok(bytes) = BASE64.decode(base64) else { return false };
+    let text = String::from_utf8_lossy(&bytes);
+    let begin = text.find("-----BEGIN ").map(|at| &text[at + "-----BEGIN ".len()..]);
+    let Some((kind, rest)) = begin.and_then(|rest| rest.split_once("-----")) else { return false };
+    let Some((body, _)) = rest.split_once("-----END ") else { return false };
+    kind == "CERTIFICATE REQUEST"
+        && !body.trim().is_empty()
+        && BASE64.decode(body.split_whitespace().collect::<String>()).is_ok()
 }
 
 fn conditions(request: &Value, errors: &mut ErrorList) {

@@ -199,13 +199,9 @@ pub(crate) static CSI_STORAGE_CAPACITY: Strategy = Strategy {
             }
         }
     },
-    validate: |capacity, errors| {
-        label_selector(capacity.at("nodeTopology"), &Path::new("nodeTopology"), errors);
-        let class = capacity.text("storageClassName");
-        push_all(names::is_dns1123_subdomain(class), class, &Path::new("storageClassName"), errors);
-        non_negative_quantity(capacity, &Path::root(), "capacity", errors);
-    },
+    validate: csi_capacity,
     validate_update: |new, old, errors| {
+        csi_capacity(new, errors);
         immutable_fields(new, old, &Path::root(), &["nodeTopology", "storageClassName"], errors);
     },
     columns: &[NAME, Column::text("StorageClassName"), Column::text("Capacity")],
@@ -217,3 +213,10 @@ pub(crate) static CSI_STORAGE_CAPACITY: Strategy = Strategy {
     unconditional_update: false,
     ..Strategy::PLAIN
 };
+
+fn csi_capacity(capacity: &Value, errors: &mut ErrorList) {
+    label_selector(capacity.at("nodeTopology"), &Path::new("nodeTopology"), errors);
+    let class = capacity.text("storageClassName");
+    push_all(names::is_dns1123_subdomain(class), class, &Path::new("storageClassName"), errors);
+    non_negative_quantity(capacity, &Path::root(), "capacity", errors);
+}

@@ -129,6 +129,11 @@ fn validate_status_update(new: &Value, old: &Value, errors: &mut ErrorList) {
         "collisionCount",
     ];
     workload::counts(status, &keys, errors);
-    workload::not_more_than_replicas(status, &["updatedReplicas", "readyReplicas", "availableReplicas"], errors);
+    workload::not_more_than_replicas(
+        status,
+        &["updatedReplicas", "readyReplicas", "availableReplicas"],
+        "readyReplicas",
+        errors,
+    );
     workload::not_decremented(new, old, "collisionCount", errors);
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 pub(crate) static STRATEGY: Strategy = Strategy {
-    generation: Generation::AllButStatus,
+    generation: Generation::AllButStatusAndLabels,
     default: |slice| {
         for port in items(slice, "ports") {
             if port.get("name").is_none_or(Value::is_null) {

@@ -106,6 +106,10 @@ fn address(address: &Value, path: &Path, errors: &mut ErrorList) {
         push_all(names::is_dns1123_label(host), host, &path.child("hostname"), errors);
     }
     crate::checks::name_if_there(address, path, "nodeName", names::is_dns1123_subdomain, errors);
+    if names::parse_ip(ip).is_none() {
+        // Once more, in other words.
+        errors.push(Error::invalid(path.child("ip"), ip, "must be a valid IP address"));
+    }
     endpoint_ip(ip, &path.child("ip"), errors);
 }
 

@@ -9,7 +9,7 @@ use pilothouse_api::{
 use serde_json::Value;
 
 use crate::{
-    checks::{immutable_fields, push_all},
+    checks::{immutable, push_all},
     columns::{Column, since},
     strategy::{Field, Strategy, Versions, path_segment_name},
     value::Look,
@@ -39,6 +39,20 @@ const RENAMED: &[(&str, &str)] = &[
     ("deprecatedFirstTimestamp", "firstTimestamp"),
     ("deprecatedLastTimestamp", "lastTimestamp"),
     ("deprecatedCount", "count"),
+];
+
+/// What an update may not change in the events group, and how upstream calls it; the reason is told of twice.
+const FROZEN: &[(&str, &str)] = &[
+    ("regarding", "involvedObject"),
+    ("reason", "reason"),
+    ("note", "message"),
+    ("reason", "reason"),
+    ("type", "type"),
+    ("eventTime", "eventTime"),
+    ("action", "action"),
+    ("related", "related"),
+    ("reportingController", "reportingController"),
+    ("reportingInstance", "reportingInstance"),
 ];
 
 /// The same for field selectors.
@@ -243,16 +257,12 @@ fn validate_update_as_sent(new: &Value, old: &Value, errors: &mut ErrorList) {
     if new.at("series") != old.at("series") {
         series(new, errors);
     }
-    let frozen = [
-        "regarding",
-        "reason",
-        "note",
-        "type",
-        "eventTime",
-        "action",
-        "related",
-        "reportingController",
-        "reportingInstance",
-    ];
-    immutable_fields(new, old, &Path::root(), &frozen, errors);
+    for (key, shown) in FROZEN {
+        let text = |event: &Value| event.text(key).to_owned();
+        if matches!(*key, "regarding" | "related" | "eventTime") {
+            immutable(new.at(key), old.at(key), &Path::new(shown), errors);
+        } else {
+            immutable(&text(new).into(), &text(old).into(), &Path::new(shown), errors);
+        }
+    }
 }

@@ -25,6 +25,7 @@ pub(crate) static FLOW_SCHEMA: Strategy = Strategy {
     default: |schema| or_set_if_zero(object(schema, "spec"), "matchingPrecedence", DEFAULT_PRECEDENCE),
     validate: flow_schema,
     validate_update: |new, _, errors| flow_schema(new, errors),
+    validate_status_update: |new, _, errors| conditions(new, errors),
     columns: &[
         NAME,
         Column::text("PriorityLevel"),
@@ -42,6 +43,7 @@ pub(crate) static PRIORITY_LEVEL: Strategy = Strategy {
     default: default_level,
     validate: priority_level,
     validate_update: |new, _, errors| priority_level(new, errors),
+    validate_status_update: |new, _, errors| conditions(new, errors),
     columns: &[
         NAME,
         Column::text("Type"),
@@ -54,6 +56,18 @@ pub(crate) static PRIORITY_LEVEL: Strategy = Strategy {
     row: priority_level_row,
     ..Strategy::PLAIN
 };
+
+/// Each condition has a type of its own.
+fn conditions(of: &Value, errors: &mut ErrorList) {
+    let (list, path) = (of.list("status.conditions"), Path::new("status").child("conditions"));
+    for (index, condition) in list.iter().enumerate() {
+        let (kind, path) = (condition.text("type"), path.index(index));
+        if list[..index].iter().any(|other| other.text("type") == kind) {
+            errors.push(Error::duplicate(path.child("type"), kind));
+        }
+        required(condition, &path, "type", errors);
+    }
+}
 
 fn flow_schema_row(schema: &Value, now: Timestamp) -> Vec<Value> {
     let dangling = schema.list("status.conditions").iter().find(|c| c.text("type") == "Dangling");

@@ -18,6 +18,9 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     name: |name, _| names::is_canonical_ip(name),
     validate,
     validate_update: |new, old, errors| {
+        if new.at("spec.parentRef") != old.at("spec.parentRef") {
+            validate(new, errors);
+        }
         immutable(new.at("spec.parentRef"), old.at("spec.parentRef"), &Path::new("spec").child("parentRef"), errors);
     },
     columns: &[NAME, Column::text("ParentRef"), AGE],

@@ -179,7 +179,9 @@ fn taints(node: &Value, errors: &mut ErrorList) {
 fn status(node: &Value, errors: &mut ErrorList) {
     for key in ["capacity", "allocatable"] {
         let path = Path::new("status").child(key);
-        pod::resource_list(node.at("status").at(key), &path, errors);
+        for (name, value) in node.at("status").entries(key) {
+            pod::resource_amount(name, value, &path.child(name), errors);
+        }
     }
     let addresses = node.list("status.addresses");
     for (index, address) in addresses.iter().enumerate().filter(|(index, a)| addresses[..*index].contains(a)) {

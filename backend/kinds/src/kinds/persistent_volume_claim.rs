@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::{persistent_volume::access_modes_text, pod};
 use crate::{
-    checks::{canonical_quantities, immutable, label_selector, one_of_if_there, push_all},
+    checks::{IMMUTABLE, canonical_quantities, immutable, label_selector, one_of_if_there, push_all},
     columns::{AGE, Column, NAME, age, name},
     strategy::Strategy,
     value::{Look, MapExt, bare, dig, object, semantic_eq},
@@ -27,6 +27,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     prepare_update,
     validate: |claim, errors| validate_spec(claim.at("spec"), &Path::new("spec"), errors),
     validate_update,
+    validate_status_update: |new, _, errors| status(new, errors),
     warn: |claim, _, warnings| {
         if !claim.at("metadata.annotations")[CLASS_ANNOTATION].is_null() {
             let path = Path::new("metadata").child("annotations").key(CLASS_ANNOTATION);
@@ -38,6 +39,14 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     row,
     ..Strategy::PLAIN
 };
+
+const RESIZES: &[&str] = &[
+    "ControllerResizeInProgress",
+    "ControllerResizeInfeasible",
+    "NodeResizeInProgress",
+    "NodeResizeInfeasible",
+    "NodeResizePending",
+];
 
 pub(super) const ACCESS_MODES: &[&str] = &["ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod"];
 /// Where the class was named before there was a field for it.
@@ -127,10 +136,6 @@ fn data_source(spec: &mut Value) {
 }
 
 fn prepare_update(new: &mut Value, old: &Value) {
-    // A client that knows only the old name must not lose the new one.
-    if !new.has("spec.dataSourceRef") && old.has("spec.dataSourceRef") {
-        object(new, "spec").keep(old.at("spec"), "dataSourceRef");
-    }
     let spec = object_value(new);
     if !old.has("spec.dataSource") && !old.has("spec.dataSourceRef") {
         drop_unknown_source(spec);
@@ -139,6 +144,11 @@ fn prepare_update(new: &mut Value, old: &Value) {
 }
 
 pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    validate_parts(spec, path, false, errors);
+}
+
+/// `any_group`: the group of a source need be no name, for there was one before that was not looked at.
+fn validate_parts(spec: &Value, path: &Path, any_group: bool, errors: &mut ErrorList) {
     access_modes(spec, path, "at least 1 access mode is required", errors);
     label_selector(spec.at("selector"), &path.child("selector"), errors);
     let at = path.child("resources").key("storage");
@@ -160,7 +170,7 @@ pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
     }
     one_of_if_there(spec, path, "volumeMode", &["Block", "Filesystem"], errors);
     for key in ["dataSource", "dataSourceRef"] {
-        source(spec.at(key), &path.child(key), errors);
+        source(spec.at(key), &path.child(key), any_group, errors);
     }
     let (old, new) = (spec.at("dataSource"), spec.at("dataSourceRef"));
     if old.is_object() && new.is_object() {
@@ -189,7 +199,7 @@ pub(super) fn access_modes(spec: &Value, path: &Path, none: &str, errors: &mut E
     }
 }
 
-fn source(source: &Value, path: &Path, errors: &mut ErrorList) {
+fn source(source: &Value, path: &Path, any_group: bool, errors: &mut ErrorList) {
     if !source.is_object() {
         return;
     }
@@ -202,25 +212,72 @@ fn source(source: &Value, path: &Path, errors: &mut ErrorList) {
             let detail = "must be 'PersistentVolumeClaim' when referencing the default apiGroup";
             errors.push(Error::invalid(path.clone(), source.text("kind"), detail));
         }
-    } else {
+    } else if !any_group {
         push_all(names::is_dns1123_subdomain(group), group, &path.child("apiGroup"), errors);
+    }
+}
+
+fn status(claim: &Value, errors: &mut ErrorList) {
+    let (status, path) = (claim.at("status"), Path::new("status"));
+    let negative = |value: &Value| Quantity::parse(&bare(value)).is_ok_and(|quantity| quantity.is_negative());
+    let basic = |value: &Value, at: Path| Error::invalid(at, bare(value).as_ref(), "must be a valid resource quantity");
+    let at = path.child("capacity");
+    for (key, value) in status.entries("capacity").filter(|(_, value)| negative(value)) {
+        errors.push(basic(value, at.key(key)));
+    }
+    let at = path.child("allocatedResourceStatuses");
+    for (key, state) in status.entries("allocatedResourceStatuses") {
+        resource_key(key, &at, errors);
+        if !state.as_str().is_some_and(|state| RESIZES.contains(&state)) {
+            errors.push(Error::not_supported(at.clone(), key, RESIZES));
+        }
+    }
+    let at = path.child("allocatedResources");
+    for (key, value) in status.entries("allocatedResources") {
+        if resource_key(key, &at, errors) && negative(value) {
+            errors.push(basic(value, at.key(key)));
+        }
+    }
+}
+
+/// Of what Kubernetes itself knows, a claim has storage only.
+fn resource_key(key: &str, path: &Path, errors: &mut ErrorList) -> bool {
+    let (wrong, before) = (names::is_qualified_name(key), errors.len());
+    if wrong.is_empty() && (!key.contains('/') || key.contains("kubernetes.io/")) && key != "storage" {
+        errors.push(Error::not_supported(path.clone(), key, &["storage"]));
+    }
+    push_all(wrong, key, path, errors);
+    errors.len() == before
+}
+
+/// The class may move from the annotation of old to its field, and be given to a claim that never had one.
+fn storage_class(new: &Value, old: &Value, masked: &mut Value, errors: &mut ErrorList) {
+    let annotation = |claim: &Value| claim.at("metadata.annotations").get(CLASS_ANNOTATION).cloned();
+    let (have, had) = (annotation(new), annotation(old));
+    let (class, before) = (new.at("spec.storageClassName"), old.at("spec"));
+    let without = !before.has("storageClassName");
+    if without && had.is_some() && had.as_ref() == Some(class) && (have.is_none() || have == had) {
+        return masked.keep(before, "storageClassName");
+    }
+    let text = |value: &Option<Value>| value.as_ref().and_then(Value::as_str).unwrap_or_default().to_owned();
+    if text(&have) != text(&had) {
+        let path = Path::new("metadata").child("annotations").key(CLASS_ANNOTATION);
+        errors.push(Error::invalid(path, text(&have), IMMUTABLE));
+    }
+    if without && had.is_none() {
+        masked.keep(before, "storageClassName");
     }
 }
 
 fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {
     let path = Path::new("spec");
-    validate_spec(new.at("spec"), &path, errors);
     let (mut masked, before) = (new.at("spec").clone(), old.at("spec"));
+    let any_group = before.has("dataSource.apiGroup") || before.has("dataSourceRef.apiGroup");
+    validate_parts(new.at("spec"), &path, any_group, errors);
     if before.text("volumeName").is_empty() {
         masked.keep(before, "volumeName");
     }
-    // A class may be given to a claim that never had one.
-    if !before.has("storageClassName") {
-        let annotation = old.at("metadata.annotations").get(CLASS_ANNOTATION).and_then(Value::as_str);
-        if annotation.is_none_or(|class| class == masked.text("storageClassName")) {
-            masked.keep(before, "storageClassName");
-        }
-    }
+    storage_class(new, old, &mut masked, errors);
     if new.text("status.phase") == "Bound" {
         if let Some(requests) = dig(&mut masked, "resources.requests") {
             requests.keep(before.at("resources.requests"), "storage");

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::workload;
 use crate::{
-    checks::{at_most_hundred_percent, label_selector, one_of_if_there},
+    checks::{at_most_hundred_percent, conditions, label_selector, one_of_if_there},
     columns::{AGE, Column, NAME, age, count, name},
     strategy::{Generation, Strategy, path_segment_name},
     value::{Look, bare},
@@ -19,6 +19,8 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     validate,
     validate_update: |new, _, errors| validate(new, errors),
     validate_status_update: |new, _, errors| {
+        let path = Path::new("status").child("conditions");
+        conditions(new.list("status.conditions"), &path, errors);
         let keys = ["disruptionsAllowed", "currentHealthy", "desiredHealthy", "expectedPods"];
         workload::counts(new.at("status"), &keys, errors);
     },

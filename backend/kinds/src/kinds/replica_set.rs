@@ -79,5 +79,10 @@ pub(super) fn validate_status_update(new: &Value, _old: &Value, errors: &mut Err
         "terminatingReplicas",
     ];
     workload::counts(status, &keys, errors);
-    workload::not_more_than_replicas(status, &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"], errors);
+    workload::not_more_than_replicas(
+        status,
+        &["fullyLabeledReplicas", "readyReplicas", "availableReplicas"],
+        "readyReplicas",
+        errors,
+    );
 }

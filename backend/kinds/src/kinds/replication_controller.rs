@@ -8,11 +8,12 @@ use super::{pod, replica_set, workload};
 use crate::{
     checks::{non_negative, required},
     columns::{age, containers, count, labels, name},
-    strategy::{Field, Generation, Propagation, ScalePaths, Strategy},
+    strategy::{Field, Generation, Propagation, ScalePaths, Strategy, subdomain_name_in_bytes},
     value::{Look, MapExt, object},
 };
 
 pub(crate) static STRATEGY: Strategy = Strategy {
+    name: subdomain_name_in_bytes,
     generation: Generation::Spec,
     default,
     validate,

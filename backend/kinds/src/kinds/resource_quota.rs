@@ -1,16 +1,17 @@
 //! ResourceQuota. Source: <https://kubernetes.io/docs/concepts/policy/resource-quotas/>
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use pilothouse_api::{
     field::{Error, ErrorList, Path},
-    names,
     quantity::Quantity,
 };
 use serde_json::Value;
 
 use super::pod;
 use crate::{
-    checks::{IMMUTABLE, canonical_quantities, push_all},
+    checks::{IMMUTABLE, canonical_quantities},
     columns::{AGE, Column, NAME, age, name},
     strategy::Strategy,
     value::{Look, bare, dig},
@@ -26,7 +27,8 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     validate_update,
     validate_status_update: |new, _, errors| {
         for key in ["hard", "used"] {
-            resources(new.at("status").at(key), &Path::new("status").child(key), errors);
+            let path = Path::new("status").child(key);
+            pod::resource_list(new.at("status").at(key), &path, resource_name, errors);
         }
     },
     warn,
@@ -100,28 +102,16 @@ fn row(quota: &Value, now: Timestamp) -> Vec<Value> {
 }
 
 fn resource_name(name: &str, path: &Path, errors: &mut ErrorList) {
-    let wrong = names::is_qualified_name(name);
-    let standard = STANDARD.contains(&name)
-        || name.starts_with("hugepages-")
-        || name.starts_with("requests.hugepages-")
-        || name.starts_with("count/");
-    if wrong.is_empty() && !name.contains('/') && !name.contains('.') && !standard {
-        let detail = "must be a standard resource for quota";
-        errors.push(Error::invalid(path.clone(), name, detail));
+    pod::resource_name(name, path, errors);
+    let huge = name.starts_with("hugepages-") || name.starts_with("requests.hugepages-");
+    if !name.contains('/') && !STANDARD.contains(&name) && !huge {
+        errors.push(Error::invalid(path.clone(), name, "must be a standard resource for quota"));
     }
-    push_all(wrong, name, path, errors);
-}
-
-fn resources(list: &Value, path: &Path, errors: &mut ErrorList) {
-    for (name, _) in list.as_object().into_iter().flatten() {
-        resource_name(name, &path.key(name), errors);
-    }
-    pod::resource_list(list, path, errors);
 }
 
 fn validate(quota: &Value, errors: &mut ErrorList) {
     let (spec, path) = (quota.at("spec"), Path::new("spec"));
-    resources(spec.at("hard"), &path.child("hard"), errors);
+    pod::resource_list(spec.at("hard"), &path.child("hard"), resource_name, errors);
     let hard: Vec<&str> = spec.entries("hard").map(|(name, _)| name).collect();
     let scopes: Vec<&str> = spec.texts("scopes").collect();
     let at = path.child("scopes");
@@ -189,8 +179,7 @@ fn scope_requirement(requirement: &Value, path: &Path, errors: &mut ErrorList) {
 fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {
     validate(new, errors);
     let scopes = |quota: &Value| {
-        let mut all: Vec<String> = quota.texts("spec.scopes").map(str::to_owned).collect();
-        all.sort();
+        let all: BTreeSet<String> = quota.texts("spec.scopes").map(str::to_owned).collect();
         all
     };
     if scopes(new) != scopes(old) {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use pilothouse_api::{
-    field::{ErrorList, Path},
+    field::{Error, ErrorList, Path},
     names,
 };
 use serde_json::Value;
@@ -20,6 +20,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     default: |class| canonical_quantities(dig(class, "overhead.podFixed")),
     validate,
     validate_update: |new, old, errors| {
+        validate(new, errors);
         immutable(new.at("handler"), old.at("handler"), &Path::new("handler"), errors);
     },
     warn: |class, _, warnings| {
@@ -41,8 +42,16 @@ fn validate(class: &Value, errors: &mut ErrorList) {
     if required(class, &Path::root(), "handler", errors) {
         push_all(names::is_dns1123_label(class.text("handler")), class.text("handler"), &Path::new("handler"), errors);
     }
-    pod::resource_list(class.at("overhead.podFixed"), &Path::new("overhead").child("limits"), errors);
+    let at = Path::new("overhead").child("limits");
+    pod::resource_list(class.at("overhead.podFixed"), &at, pod::container_resource_name, errors);
     let path = Path::new("scheduling");
     meta::validate_labels(class.at("scheduling.nodeSelector"), &path.child("nodeSelector"), errors);
-    pod::tolerations(class.list("scheduling.tolerations"), &path.child("tolerations"), errors);
+    let (tolerations, at) = (class.list("scheduling.tolerations"), path.child("tolerations"));
+    pod::tolerations(tolerations, &at, errors);
+    let alike = |a: &Value, b: &Value| ["key", "operator", "value", "effect"].iter().all(|k| a.text(k) == b.text(k));
+    for (index, one) in tolerations.iter().enumerate() {
+        if tolerations[..index].iter().any(|other| alike(one, other)) {
+            errors.push(Error::duplicate(at.index(index), one.clone()));
+        }
+    }
 }

@@ -15,16 +15,22 @@ use crate::{
     columns::{AGE, Column, NAME, age, containers, name},
     meta::{validate_annotations, validate_labels},
     strategy::{Generation, ScalePaths, Strategy, label_name},
-    value::{Look, MapExt, child, members, semantic_eq},
+    value::{Look, MapExt, child, dig, members, semantic_eq},
 };
 
 pub(crate) static STRATEGY: Strategy = Strategy {
     name: label_name,
     generation: Generation::Spec,
     default,
+    prepare_create: drop_max_unavailable,
+    prepare_update: |new, old| {
+        if !old.has("spec.updateStrategy.rollingUpdate.maxUnavailable") {
+            drop_max_unavailable(new);
+        }
+    },
     validate: |object, errors| {
-        validate(object, errors);
         claim_templates(object, errors);
+        validate(object, errors);
         let service = object.text("spec.serviceName");
         if !service.is_empty() {
             push_all(names::is_dns1123_label(service), service, &Path::new("spec").child("serviceName"), errors);
@@ -102,6 +108,13 @@ fn default(object: &mut Value) {
         }
     }
     pod::default::template(object, "spec.template");
+}
+
+/// `MaxUnavailableStatefulSet` is off unless asked for: who sets it gets one pod at a time.
+fn drop_max_unavailable(set: &mut Value) {
+    if let Some(Value::Object(rolling)) = dig(set, "spec.updateStrategy.rollingUpdate") {
+        rolling.remove("maxUnavailable");
+    }
 }
 
 fn validate(object: &Value, errors: &mut ErrorList) {
@@ -212,6 +225,6 @@ fn validate_status_update(new: &Value, old: &Value, errors: &mut ErrorList) {
     workload::counts(status, &["replicas"], errors);
     workload::counts(status, &parts, errors);
     workload::counts(status, &["observedGeneration", "collisionCount"], errors);
-    workload::not_more_than_replicas(status, &parts, errors);
+    workload::not_more_than_replicas(status, &parts, "status.readyReplicas", errors);
     workload::not_decremented(new, old, "collisionCount", errors);
 }

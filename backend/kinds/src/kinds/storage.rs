@@ -30,6 +30,7 @@ pub(crate) static STORAGE_CLASS: Strategy = Strategy {
     validate: storage_class,
     validate_update: |new, old, errors| {
         let frozen = ["parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"];
+        storage_class(new, errors);
         immutable_fields(new, old, &Path::root(), &frozen, errors);
     },
     columns: &[

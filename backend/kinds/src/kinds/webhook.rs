@@ -74,7 +74,6 @@ fn validate(configuration: &Value, errors: &mut ErrorList) {
 }
 
 fn webhook(webhook: &Value, path: &Path, errors: &mut ErrorList) {
-    review_versions(webhook, &path.child("admissionReviewVersions"), errors);
     qualified(webhook.text("name"), &path.child("name"), errors);
     for (index, rule) in webhook.list("rules").iter().enumerate() {
         self::rule(rule, &path.child("rules").index(index), errors);
@@ -97,6 +96,8 @@ fn webhook(webhook: &Value, path: &Path, errors: &mut ErrorList) {
     client_config(webhook.at("clientConfig"), &path.child("clientConfig"), errors);
     let conditions = webhook.list("matchConditions");
     match_conditions(conditions, &Names::of_webhook(), &path.child("matchConditions"), errors);
+    let (versions, none) = (webhook.at("admissionReviewVersions"), "must specify one of v1, v1beta1");
+    review_versions(versions, none, &path.child("admissionReviewVersions"), errors);
 }
 
 /// Names of conditions, and what they say.
@@ -107,18 +108,18 @@ pub(super) fn match_conditions(conditions: &[Value], names: &Names, path: &Path,
     let mut seen = Vec::new();
     for (index, condition) in conditions.iter().enumerate() {
         let (name, path) = (condition.text("name"), path.index(index));
+        let source = condition.text("expression").trim();
+        if source.is_empty() {
+            errors.push(Error::required(path.child("expression"), ""));
+        } else {
+            compiles(source, names, Wanted::Bool, &path.child("expression"), errors);
+        }
         if required(condition, &path, "name", errors) {
             push_all(names::is_qualified_name(name), name, &path.child("name"), errors);
             if seen.contains(&name) {
                 errors.push(Error::duplicate(path.child("name"), name));
             }
             seen.push(name);
-        }
-        let source = condition.text("expression");
-        if source.trim().is_empty() {
-            errors.push(Error::required(path.child("expression"), ""));
-        } else {
-            compiles(source, names, Wanted::Bool, &path.child("expression"), errors);
         }
     }
 }
@@ -140,10 +141,11 @@ pub(super) fn compiles(
     }
 }
 
-fn review_versions(webhook: &Value, path: &Path, errors: &mut ErrorList) {
-    let versions: Vec<&str> = webhook.texts("admissionReviewVersions").collect();
+/// Versions of reviews that a webhook speaks, of which we must speak one; `none` is said where there are none.
+pub(super) fn review_versions(list: &Value, none: &str, path: &Path, errors: &mut ErrorList) {
+    let versions: Vec<&str> = list.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if versions.is_empty() {
-        return errors.push(Error::required(path.clone(), "must specify one of v1, v1beta1"));
+        return errors.push(Error::required(path.clone(), none));
     }
     for (index, version) in versions.iter().enumerate() {
         if versions[..index].contains(version) {
@@ -153,8 +155,7 @@ fn review_versions(webhook: &Value, path: &Path, errors: &mut ErrorList) {
         push_all(names::is_dns1035_label(version), version, &path.index(index), errors);
     }
     if !versions.iter().any(|version| REVIEW_VERSIONS.contains(version)) {
-        let value = webhook.at("admissionReviewVersions").clone();
-        errors.push(Error::invalid(path.clone(), value, "must include at least one of v1, v1beta1"));
+        errors.push(Error::invalid(path.clone(), list.clone(), "must include at least one of v1, v1beta1"));
     }
 }
 
@@ -217,6 +218,10 @@ pub(super) fn client_config(config: &Value, path: &Path, errors: &mut ErrorList)
         (Some(url), false) => {
             let at = path.child("url");
             let form = "desired format: https://host[/path]";
+            if let Some(escape) = bad_escape(url) {
+                let why = format!("url must be a valid URL: parse {url:?}: invalid URL escape {escape:?}; {form}");
+                return errors.push(Error::required(at, why));
+            }
             if !url.starts_with("https://") {
                 let scheme = url.split("://").next().filter(|_| url.contains("://")).unwrap_or_default();
                 let detail = format!("'https' is the only allowed URL scheme; {form}");
@@ -238,8 +243,12 @@ pub(super) fn client_config(config: &Value, path: &Path, errors: &mut ErrorList)
         }
         (None, true) => {
             let (service, path) = (config.at("service"), path.child("service"));
-            required(service, &path, "name", errors);
-            required(service, &path, "namespace", errors);
+            // Upstream takes each for the other.
+            for (key, said) in [("namespace", "name"), ("name", "namespace")] {
+                if service.text(key).is_empty() {
+                    errors.push(Error::required(path.child(said), ""));
+                }
+            }
             if let Some(port) = service.int("port").filter(|p| !names::is_port_number(*p).is_empty()) {
                 let detail = format!("port is not valid: {}", names::is_port_number(port).join(", "));
                 errors.push(Error::invalid(path.child("port"), port, detail));
@@ -251,6 +260,15 @@ pub(super) fn client_config(config: &Value, path: &Path, errors: &mut ErrorList)
     }
 }
 
+/// The first `%` that no two hexadecimal digits follow, with what does.
+fn bad_escape(url: &str) -> Option<&str> {
+    url.match_indices('%').map(|(at, _)| &url[at..]).find_map(|rest| {
+        let fine = rest.len() > 2 && rest.bytes().skip(1).take(2).all(|b| b.is_ascii_hexdigit());
+        let end = rest.char_indices().nth(3).map_or(rest.len(), |(at, _)| at);
+        (!fine).then(|| &rest[..end])
+    })
+}
+
 /// Nothing and `/` are the root; a slash at the end is no segment.
 fn service_path(text: &str, path: &Path, errors: &mut Vec<Error>) {
     if matches!(text, "" | "/") {
@@ -260,8 +278,8 @@ fn service_path(text: &str, path: &Path, errors: &mut Vec<Error>) {
     if !text.starts_with('/') {
         wrong("must start with a '/'".into());
     }
-    // The first character goes, whatever it is.
-    let inner = text.char_indices().nth(1).map_or("", |(at, _)| &text[at..]);
+    // The first byte goes, whatever it is; what begins with half a character is no name in any case.
+    let inner = text.get(1..).unwrap_or(text);
     for (index, segment) in inner.strip_suffix('/').unwrap_or(inner).split('/').enumerate() {
         if segment.is_empty() {
             wrong(format!("segment[{index}] may not be empty"));

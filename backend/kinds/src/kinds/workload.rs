@@ -88,22 +88,26 @@ pub(super) fn counts(status: &Value, keys: &[&str], errors: &mut ErrorList) {
     }
 }
 
-/// Parts of `status.replicas` do not exceed it.
-pub(super) fn not_more_than_replicas(status: &Value, keys: &[&str], errors: &mut ErrorList) {
+/// Parts of `status.replicas` do not exceed it; `ready` is how upstream calls those of them that are.
+pub(super) fn not_more_than_replicas(status: &Value, keys: &[&str], ready: &str, errors: &mut ErrorList) {
     let number = |key: &str| status.int(key).unwrap_or_default();
     let path = Path::new("status");
     for key in keys.iter().filter(|key| number(key) > number("replicas")) {
         errors.push(Error::invalid(path.child(key), number(key), "cannot be greater than status.replicas"));
     }
     if number("availableReplicas") > number("readyReplicas") {
-        let detail = "cannot be greater than readyReplicas";
+        let detail = format!("cannot be greater than {ready}");
         errors.push(Error::invalid(path.child("availableReplicas"), number("availableReplicas"), detail));
     }
 }
 
 pub(super) fn not_decremented(new: &Value, old: &Value, key: &str, errors: &mut ErrorList) {
-    let number = |status: &Value| status.at("status").int(key).unwrap_or_default();
-    if number(new) < number(old) {
+    let number = |of: &Value| of.at("status").int(key);
+    let fewer = match (number(new), number(old)) {
+        (Some(new), Some(old)) => new < old,
+        (new, old) => new.is_none() && old.is_some(),
+    };
+    if fewer {
         errors.push(Error::invalid(Path::new("status").child(key), number(new), "cannot be decremented"));
     }
 }

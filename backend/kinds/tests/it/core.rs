@@ -70,9 +70,10 @@ fn services() {
         "{status: {loadBalancer: {ingress: [{ip: 1.2.3.4}]}}}",
         "status",
         expect![[r#"
-        status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'
-        generation: null
-    "#]],
+            status.loadBalancer.ingress: Forbidden: may only be used when `spec.type` is 'LoadBalancer'
+            status.loadBalancer.ingress[0].ipMode: Required value: must be specified when `ip` is set
+            generation: null
+        "#]],
     );
     check(
         "
@@ -229,11 +230,12 @@ fn configuration() {
     check(
         "{apiVersion: v1, kind: ResourceQuota, metadata: {name: q}, spec: {hard: {cpu: '-1', bogus: 1}, scopes: [BestEffort, NotBestEffort]}}",
         expect![[r#"
-        spec.hard[bogus]: Invalid value: "bogus": must be a standard resource for quota
-        spec.hard[cpu]: Invalid value: "-1": must be greater than or equal to 0
-        spec.scopes: Invalid value: ["BestEffort","NotBestEffort"]: unsupported scope applied to resource
-        spec.scopes: Invalid value: ["BestEffort","NotBestEffort"]: conflicting scopes
-    "#]],
+            spec.hard[bogus]: Invalid value: "bogus": must be a standard resource type or fully qualified
+            spec.hard[bogus]: Invalid value: "bogus": must be a standard resource for quota
+            spec.hard[cpu]: Invalid value: "-1": must be greater than or equal to 0
+            spec.scopes: Invalid value: ["BestEffort","NotBestEffort"]: unsupported scope applied to resource
+            spec.scopes: Invalid value: ["BestEffort","NotBestEffort"]: conflicting scopes
+        "#]],
     );
     defaulted(
         "{apiVersion: v1, kind: LimitRange, metadata: {name: l}, spec: {limits: [{type: Container, max: {cpu: '2'}, min: {cpu: 100m}, defaultRequest: {memory: 1Mi}}]}}",

@@ -234,11 +234,10 @@ spec:
         "{spec: {group: other.com, versions: [{name: v2, served: true, storage: true, schema: {openAPIV3Schema: {type: object}}}]}}",
         "",
         expect![[r#"
-        metadata.name: Invalid value: "tabs.example.com": must be spec.names.plural+"."+spec.group
-        spec.group: Invalid value: "other.com": field is immutable
-        status.storedVersions[0]: Invalid value: "v1": missing from spec.versions; v1 was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in v1 and removes v1 from status.storedVersions
-        generation: 2
-    "#]],
+            status.storedVersions[0]: Invalid value: "v1": missing from spec.versions; v1 was previously a storage version, and must remain in spec.versions until a storage migration ensures no data remains persisted in v1 and removes v1 from status.storedVersions
+            spec.group: Invalid value: "other.com": field is immutable
+            generation: 2
+        "#]],
     );
     check(
         "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: x}, spec: {group: nodots, scope: Galaxy, names: {plural: Tabs, kind: tab_}, versions: [{name: V1, storage: true, schema: {openAPIV3Schema: {type: string}}}, {name: v2, storage: true, additionalPrinterColumns: [{type: x, jsonPath: 'a['}]}]}}",
@@ -246,31 +245,33 @@ spec:
             metadata.name: Invalid value: "x": must be spec.names.plural+"."+spec.group
             spec.group: Invalid value: "nodots": should be a domain with at least one dot
             spec.scope: Unsupported value: "Galaxy": supported values: "Cluster", "Namespaced"
+            spec.versions[1].schema.openAPIV3Schema: Required value
             spec.versions[0].name: Invalid value: "V1": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
             spec.versions[0].schema.openAPIV3Schema.type: Invalid value: "string": must be object at the root
-            spec.versions[1].schema.openAPIV3Schema: Required value
             spec.versions[1].additionalPrinterColumns[0].name: Required value
             spec.versions[1].additionalPrinterColumns[0].type: Invalid value: "x": must be one of boolean,date,integer,number,string
             spec.versions[1].additionalPrinterColumns[0].JSONPath: Invalid value: "a[": must be a simple json path starting with .
             spec.versions: Invalid value: [{"name":"V1","schema":{"openAPIV3Schema":{"type":"string"}},"served":false,"storage":true},{"additionalPrinterColumns":[{"jsonPath":"a[","name":"","type":"x"}],"name":"v2","served":false,"storage":true}]: must have exactly one version marked as storage version
+            spec.version: Invalid value: "V1": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
             spec.names.plural: Invalid value: "Tabs": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
             spec.names.singular: Invalid value: "tab_": a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
             spec.names.kind: Invalid value: "tab_": may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
             spec.names.listKind: Invalid value: "tab_List": may have mixed case, but should otherwise match: a DNS-1035 label must consist of lower case alphanumeric characters or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. 'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')
+            status.storedVersions: Invalid value: ["V1"]: must have the storage version v2
         "#]],
     );
     check(
         "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {name: w}, webhooks: [{name: short, admissionReviewVersions: [v2], clientConfig: {url: 'http://x'}, rules: [{operations: ['*', CREATE], apiGroups: [], apiVersions: [''], resources: [pods]}], timeoutSeconds: 99}]}",
         expect![[r#"
-        webhooks[0].admissionReviewVersions: Invalid value: ["v2"]: must include at least one of v1, v1beta1
-        webhooks[0].name: Invalid value: "short": should be a domain with at least three segments separated by dots
-        webhooks[0].rules[0].operations: Invalid value: ["*","CREATE"]: if '*' is present, must not specify other operations
-        webhooks[0].rules[0].apiGroups: Required value
-        webhooks[0].rules[0].apiVersions[0]: Required value
-        webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun
-        webhooks[0].timeoutSeconds: Invalid value: 99: the timeout value must be between 1 and 30 seconds
-        webhooks[0].clientConfig.url: Invalid value: "http": 'https' is the only allowed URL scheme; desired format: https://host[/path]
-    "#]],
+            webhooks[0].name: Invalid value: "short": should be a domain with at least three segments separated by dots
+            webhooks[0].rules[0].operations: Invalid value: ["*","CREATE"]: if '*' is present, must not specify other operations
+            webhooks[0].rules[0].apiGroups: Required value
+            webhooks[0].rules[0].apiVersions[0]: Required value
+            webhooks[0].sideEffects: Required value: must specify one of None, NoneOnDryRun
+            webhooks[0].timeoutSeconds: Invalid value: 99: the timeout value must be between 1 and 30 seconds
+            webhooks[0].clientConfig.url: Invalid value: "http": 'https' is the only allowed URL scheme; desired format: https://host[/path]
+            webhooks[0].admissionReviewVersions: Invalid value: ["v2"]: must include at least one of v1, v1beta1
+        "#]],
     );
     check(
         "{apiVersion: admissionregistration.k8s.io/v1, kind: ValidatingWebhookConfiguration, metadata: {name: w}, webhooks: [{name: a.x.y, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {service: {name: s, namespace: n, path: ''}}}, {name: b.x.y, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {service: {name: s, namespace: n, path: /}}}, {name: c.x.y, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {service: {name: s, namespace: n, path: /one/two/}}}, {name: d.x.y, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {service: {name: s, namespace: n, path: one}}}, {name: e.x.y, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {service: {name: s, namespace: n, path: //}}}, {name: f.x.y, admissionReviewVersions: [v1], sideEffects: None, clientConfig: {service: {name: s, namespace: n, path: /a//B}}}]}",
@@ -299,16 +300,16 @@ spec:
 
 #[test]
 fn certificates() {
-    let request = "{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {name: c}, spec: {request: eA==, signerName: kubernetes.io/kube-apiserver-client, usages: [client auth]}}";
+    let request = "{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {name: c}, spec: {request: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0KTUlJQgotLS0tLUVORCBDRVJUSUZJQ0FURSBSRVFVRVNULS0tLS0K, signerName: kubernetes.io/kube-apiserver-client, usages: [client auth]}}";
     check(request, expect![[""]]);
     check(
         "{apiVersion: certificates.k8s.io/v1, kind: CertificateSigningRequest, metadata: {name: c}, spec: {signerName: x, usages: [flying], expirationSeconds: 1}}",
         expect![[r#"
-        spec.request: Invalid value: "": PEM block type must be CERTIFICATE REQUEST
-        spec.usages[0]: Unsupported value: "flying": supported values: "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment", "decipher only", "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping"
-        spec.signerName: Invalid value: "x": must be a fully qualified domain and path of the form 'example.com/signer-name'
-        spec.expirationSeconds: Invalid value: 1: may not specify a duration less than 600 seconds (10 minutes)
-    "#]],
+            spec.request: Invalid value: null: PEM block type must be CERTIFICATE REQUEST
+            spec.usages[0]: Unsupported value: "flying": supported values: "any", "cert sign", "client auth", "code signing", "content commitment", "crl sign", "data encipherment", "decipher only", "digital signature", "email protection", "encipher only", "ipsec end system", "ipsec tunnel", "ipsec user", "key agreement", "key encipherment", "microsoft sgc", "netscape sgc", "ocsp signing", "s/mime", "server auth", "signing", "timestamping"
+            spec.signerName: Invalid value: "x": must be a fully qualified domain and path of the form 'example.com/signer-name'
+            spec.expirationSeconds: Invalid value: 1: may not specify a duration less than 600 seconds (10 minutes)
+        "#]],
     );
     check_update(
         request,

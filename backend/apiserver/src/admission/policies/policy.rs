@@ -106,7 +106,7 @@ pub fn policy(object: &Value) -> Policy {
         validations: items(&spec["validations"]).map(validation).collect(),
         audit: items(&spec["auditAnnotations"])
             .map(|audit| {
-                let program = compiled(&audit["valueExpression"], &without_authorizer, Wanted::TextOrNull);
+                let program = compiled(&audit["valueExpression"], &names, Wanted::TextOrNull);
                 (text(&audit["key"]), program)
             })
             .collect(),

@@ -91,7 +91,7 @@ async fn status_and_scale() {
     let refused = admin.put(&path, &unconditional).await;
     assert_eq!(
         told(&refused),
-        "422 Cron.shop.example.com \"x\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"
+        "422 crons.shop.example.com \"x\" is invalid: metadata.resourceVersion: Invalid value: 0: must be specified for an update"
     );
 }
 

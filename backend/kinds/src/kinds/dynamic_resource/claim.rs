@@ -6,9 +6,11 @@ use pilothouse_api::{
 };
 use serde_json::Value;
 
-use super::device::{at_most, configs, fully_qualified_name, pool_name, selectors, toleration, unique};
+use super::device::{
+    at_most, configs, each, each_unique, fully_qualified_name, parameters, pool_name, selectors, toleration, unique,
+};
 use crate::{
-    checks::{immutable, one_of_always, push_all, required, required_name},
+    checks::{conditions, immutable, one_of_always, push_all, required, required_name},
     kinds::{persistent_volume::csi_driver_name, pod},
     value::Look,
 };
@@ -19,25 +21,21 @@ const MAX_CONSTRAINTS: usize = 32;
 const MAX_CONFIGS: usize = 32;
 const MAX_RESERVED: usize = 256;
 const MAX_RESULTS: usize = 32;
+const MAX_DEVICE_CONDITIONS: usize = 8;
+const MAX_INTERFACE_NAME: usize = 256;
+const MAX_HARDWARE_ADDRESS: usize = 128;
+const MAX_IPS: usize = 16;
 const ONE: &str = "exactly one of `exactly` or `firstAvailable` is required";
 const NO_REQUEST: &str =
     "must be the name of a request in the claim or the name of a request and a subrequest separated by '/'";
 
 pub(super) fn spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
     let (devices, path) = (spec.at("devices"), path.child("devices"));
-    let (requests, at) = (devices.list("requests"), path.child("requests"));
-    if at_most(requests, MAX_REQUESTS, &at, errors) {
-        for (index, request) in requests.iter().enumerate() {
-            self::request(request, &at.index(index), errors);
-        }
-        unique(requests.iter().map(|request| request.text("name")), &at, errors);
-    }
-    let (constraints, at) = (devices.list("constraints"), path.child("constraints"));
-    if at_most(constraints, MAX_CONSTRAINTS, &at, errors) {
-        for (index, constraint) in constraints.iter().enumerate() {
-            self::constraint(constraint, devices, &at.index(index), errors);
-        }
-    }
+    each_unique(devices.list("requests"), MAX_REQUESTS, "name", &path.child("requests"), errors, request);
+    let at = path.child("constraints");
+    each(devices.list("constraints"), MAX_CONSTRAINTS, &at, errors, |one, path, errors| {
+        constraint(one, devices, path, errors);
+    });
     let of_requests = |config: &Value, path: &Path, errors: &mut ErrorList| {
         request_names(config, devices, &path.child("requests"), errors);
     };
@@ -52,15 +50,11 @@ fn request(request: &Value, path: &Path, errors: &mut ErrorList) {
         (true, true) => devices(exactly, &path.child("exactly"), errors),
         (false, false) => {
             let path = path.child("firstAvailable");
-            if !at_most(first, MAX_ALTERNATIVES, &path, errors) {
-                return;
-            }
-            for (index, request) in first.iter().enumerate() {
-                let (name, path) = (request.text("name"), path.index(index));
+            each_unique(first, MAX_ALTERNATIVES, "name", &path, errors, |request, path, errors| {
+                let name = request.text("name");
                 push_all(names::is_dns1123_label(name), name, &path.child("name"), errors);
-                devices(request, &path, errors);
-            }
-            unique(first.iter().map(|request| request.text("name")), &path, errors);
+                devices(request, path, errors);
+            });
         }
         (true, false) => {
             let detail = format!("{ONE}, but multiple fields are set");
@@ -136,15 +130,22 @@ fn request_name(name: &str, devices: &Value, path: &Path, errors: &mut ErrorList
 pub(super) fn status(new: &Value, old: &Value, errors: &mut ErrorList) {
     let (status, path) = (new.at("status"), Path::new("status"));
     let (reserved, at) = (status.list("reservedFor"), path.child("reservedFor"));
-    if at_most(reserved, MAX_RESERVED, &at, errors) {
-        for (index, consumer) in reserved.iter().enumerate() {
-            for key in ["resource", "name", "uid"] {
-                required(consumer, &at.index(index), key, errors);
-            }
+    each_unique(reserved, MAX_RESERVED, "uid", &at, errors, |consumer, path, errors| {
+        for key in ["resource", "name", "uid"] {
+            required(consumer, path, key, errors);
         }
-        unique(reserved.iter().map(|consumer| consumer.text("uid")), &at, errors);
-    }
+    });
     let allocation = status.at("allocation");
+    let (devices, at_devices) = (status.list("devices"), path.child("devices"));
+    let key = |device: &Value| ["driver", "pool", "device", "shareID"].map(|key| device.text(key).to_owned());
+    let given: Vec<_> = allocation.list("devices.results").iter().map(key).collect();
+    for (index, device) in devices.iter().enumerate() {
+        let (path, this) = (at_devices.index(index), key(device));
+        device_status(device, given.contains(&this), &path, errors);
+        if devices[..index].iter().any(|other| key(other) == this) {
+            errors.push(Error::duplicate(path, this.join("/")));
+        }
+    }
     if !reserved.is_empty() && allocation.is_null() {
         errors.push(Error::forbidden(at, "may not be specified when `allocated` is not set"));
     } else if new.has("metadata.deletionTimestamp")
@@ -160,19 +161,63 @@ pub(super) fn status(new: &Value, old: &Value, errors: &mut ErrorList) {
     }
 }
 
-fn allocation(allocation: &Value, devices: &Value, path: &Path, errors: &mut ErrorList) {
-    let (given, at) = (allocation.at("devices"), path.child("devices"));
-    let (results, at_results) = (given.list("results"), at.child("results"));
-    if at_most(results, MAX_RESULTS, &at_results, errors) {
-        for (index, result) in results.iter().enumerate() {
-            let path = at_results.index(index);
-            request_name(result.text("request"), devices, &path.child("request"), errors);
-            csi_driver_name(result.text("driver"), &path.child("driver"), errors);
-            pool_name(result.text("pool"), &path.child("pool"), errors);
-            let device = result.text("device");
-            push_all(names::is_dns1123_label(device), device, &path.child("device"), errors);
+/// What a driver tells of a device that it gave.
+fn device_status(device: &Value, given: bool, path: &Path, errors: &mut ErrorList) {
+    named_device(device, path, errors);
+    if !given {
+        errors.push(Error::invalid(path.clone(), device.clone(), "must be an allocated device in the claim"));
+    }
+    let (list, at) = (device.list("conditions"), path.child("conditions"));
+    if at_most(list, MAX_DEVICE_CONDITIONS, &at, errors) {
+        conditions(list, &at, errors);
+    }
+    if device.has("data") {
+        parameters(device.at("data"), &path.child("data"), errors);
+    }
+    let (network, at) = (device.at("networkData"), path.child("networkData"));
+    for (key, most) in [("interfaceName", MAX_INTERFACE_NAME), ("hardwareAddress", MAX_HARDWARE_ADDRESS)] {
+        if network.text(key).len() > most {
+            errors.push(Error::too_long(at.child(key), most));
         }
     }
+    let (ips, at) = (network.list("ips"), at.child("ips"));
+    if at_most(ips, MAX_IPS, &at, errors) {
+        for (index, ip) in network.texts("ips").enumerate() {
+            interface_address(ip, &at.index(index), errors);
+        }
+        unique(network.texts("ips"), &at, errors);
+    }
+}
+
+/// `10.9.8.7/24`, written as it is always written.
+fn interface_address(text: &str, path: &Path, errors: &mut ErrorList) {
+    match names::parse_cidr(text) {
+        None => {
+            let detail = "must be a valid address in CIDR form, (e.g. 10.9.8.7/24 or 2001:db8::1/64)";
+            errors.push(Error::invalid(path.clone(), text, detail));
+        }
+        Some((ip, bits)) if format!("{ip}/{bits}") != text => {
+            let detail = format!("must be in canonical form (\"{ip}/{bits}\")");
+            errors.push(Error::invalid(path.clone(), text, detail));
+        }
+        Some(_) => {}
+    }
+}
+
+/// A device of a driver's pool.
+fn named_device(of: &Value, path: &Path, errors: &mut ErrorList) {
+    csi_driver_name(of.text("driver"), &path.child("driver"), errors);
+    pool_name(of.text("pool"), &path.child("pool"), errors);
+    let device = of.text("device");
+    push_all(names::is_dns1123_label(device), device, &path.child("device"), errors);
+}
+
+fn allocation(allocation: &Value, devices: &Value, path: &Path, errors: &mut ErrorList) {
+    let (given, at) = (allocation.at("devices"), path.child("devices"));
+    each(given.list("results"), MAX_RESULTS, &at.child("results"), errors, |result, path, errors| {
+        request_name(result.text("request"), devices, &path.child("request"), errors);
+        named_device(result, path, errors);
+    });
     // Those of the classes and those of the claim.
     configs(given.list("config"), 2 * MAX_CONFIGS, &at.child("config"), errors, |config, path, errors| {
         match config.text("source") {

@@ -54,16 +54,43 @@ pub(super) fn unique<'a>(keys: impl Iterator<Item = &'a str>, path: &Path, error
     }
 }
 
+/// Each of not more than there may be; false if there are more, and none was looked at.
+pub(super) fn each(
+    list: &[Value],
+    most: usize,
+    path: &Path,
+    errors: &mut ErrorList,
+    mut check: impl FnMut(&Value, &Path, &mut ErrorList),
+) -> bool {
+    if !at_most(list, most, path, errors) {
+        return false;
+    }
+    for (index, item) in list.iter().enumerate() {
+        check(item, &path.index(index), errors);
+    }
+    true
+}
+
+/// As [`each`], where none may have what another has under `key`.
+pub(super) fn each_unique(
+    list: &[Value],
+    most: usize,
+    key: &str,
+    path: &Path,
+    errors: &mut ErrorList,
+    check: impl FnMut(&Value, &Path, &mut ErrorList),
+) {
+    if each(list, most, path, errors, check) {
+        unique(list.iter().map(|item| item.text(key)), path, errors);
+    }
+}
+
 /// `old` are the selectors that are stored already: what was compiled once is not looked at again.
 pub(super) fn selectors(list: &[Value], old: Option<&[Value]>, path: &Path, errors: &mut ErrorList) {
-    if !at_most(list, MAX_SELECTORS, path, errors) {
-        return;
-    }
-    for (index, selector) in list.iter().enumerate() {
-        let (cel, path) = (selector.at("cel"), path.index(index).child("cel"));
+    each(list, MAX_SELECTORS, path, errors, |selector, path, errors| {
+        let (cel, path) = (selector.at("cel"), path.child("cel"));
         if !cel.is_object() {
-            errors.push(Error::required(path, ""));
-            continue;
+            return errors.push(Error::required(path, ""));
         }
         let (source, path) = (cel.text("expression"), path.child("expression"));
         if source.len() > MAX_EXPRESSION {
@@ -78,23 +105,19 @@ pub(super) fn selectors(list: &[Value], old: Option<&[Value]>, path: &Path, erro
                 }
             }
         }
-    }
+    });
 }
 
-/// Configurations of a class, or (with `each` for what they say besides) of a claim or allocation.
+/// Configurations of a class, or (with `besides` for what they say besides) of a claim or allocation.
 pub(super) fn configs(
     list: &[Value],
     most: usize,
     path: &Path,
     errors: &mut ErrorList,
-    mut each: impl FnMut(&Value, &Path, &mut ErrorList),
+    mut besides: impl FnMut(&Value, &Path, &mut ErrorList),
 ) {
-    if !at_most(list, most, path, errors) {
-        return;
-    }
-    for (index, config) in list.iter().enumerate() {
-        let path = path.index(index);
-        each(config, &path, errors);
+    each(list, most, path, errors, |config, path, errors| {
+        besides(config, path, errors);
         let (opaque, path) = (config.at("opaque"), path.child("opaque"));
         if opaque.is_object() {
             csi_driver_name(opaque.text("driver"), &path.child("driver"), errors);
@@ -102,14 +125,14 @@ pub(super) fn configs(
         } else {
             errors.push(Error::required(path, ""));
         }
-    }
+    });
 }
 
 pub(super) fn class_configs(list: &[Value], path: &Path, errors: &mut ErrorList) {
     configs(list, MAX_CONFIGS, path, errors, |_, _, _| {});
 }
 
-fn parameters(value: &Value, path: &Path, errors: &mut ErrorList) {
+pub(super) fn parameters(value: &Value, path: &Path, errors: &mut ErrorList) {
     match value {
         Value::Null => errors.push(Error::required(path.clone(), "")),
         value if value.to_string().len() > MAX_PARAMETERS => {

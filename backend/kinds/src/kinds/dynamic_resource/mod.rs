@@ -9,7 +9,7 @@ use crate::{
     checks::immutable,
     columns::{AGE, Column, NAME, NAME_AGE, age, name, name_age_row},
     meta::{validate_annotations, validate_labels},
-    strategy::{Field, Generation, StatusMeta, Strategy},
+    strategy::{Field, Generation, StatusMeta, Strategy, subdomain_name_in_bytes},
     value::{Look, MapExt, child, dig, members},
 };
 
@@ -18,6 +18,7 @@ mod device;
 mod slice;
 
 pub(crate) static DEVICE_CLASS: Strategy = Strategy {
+    name: subdomain_name_in_bytes,
     generation: Generation::Spec,
     validate: |class, errors| class_spec(class, None, errors),
     validate_update: |new, old, errors| class_spec(new, Some(old), errors),
@@ -47,18 +48,23 @@ pub(crate) static CLAIM_TEMPLATE: Strategy = Strategy {
             default_requests(spec);
         }
     },
-    validate: |template, errors| {
-        let (spec, path) = (template.at("spec"), Path::new("spec"));
-        let at = path.child("metadata");
-        validate_annotations(spec.at("metadata.annotations"), &at.child("annotations"), errors);
-        validate_labels(spec.at("metadata.labels"), &at.child("labels"), errors);
-        claim::spec(spec.at("spec"), &path.child("spec"), errors);
+    validate: template,
+    validate_update: |new, old, errors| {
+        template(new, errors);
+        immutable(new.at("spec"), old.at("spec"), &Path::new("spec"), errors);
     },
-    validate_update: |new, old, errors| immutable(new.at("spec"), old.at("spec"), &Path::new("spec"), errors),
     columns: NAME_AGE,
     row: name_age_row,
     ..Strategy::PLAIN
 };
+
+fn template(template: &Value, errors: &mut ErrorList) {
+    let (spec, path) = (template.at("spec"), Path::new("spec"));
+    let at = path.child("metadata");
+    validate_annotations(spec.at("metadata.annotations"), &at.child("annotations"), errors);
+    validate_labels(spec.at("metadata.labels"), &at.child("labels"), errors);
+    claim::spec(spec.at("spec"), &path.child("spec"), errors);
+}
 
 pub(crate) static SLICE: Strategy = Strategy {
     generation: Generation::Spec,

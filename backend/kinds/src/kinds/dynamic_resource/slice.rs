@@ -6,7 +6,7 @@ use pilothouse_api::{
 };
 use serde_json::Value;
 
-use super::device::{at_most, pool_name, qualified_name, taint, unique};
+use super::device::{each, each_unique, pool_name, qualified_name, taint};
 use crate::{
     checks::{immutable, push_all, required_name},
     kinds::{persistent_volume::csi_driver_name, pod},
@@ -106,14 +106,10 @@ fn devices(spec: &Value, path: &Path, errors: &mut ErrorList) {
         !device.list("taints").is_empty() || !device.list("consumesCounters").is_empty() || lists(device)
     };
     let most = if devices.iter().any(advanced) { MAX_ADVANCED_DEVICES } else { MAX_DEVICES };
-    if !at_most(devices, most, path, errors) {
-        return;
-    }
     let each_has_a_place = spec.flag("perDeviceNodeSelection");
-    for (index, device) in devices.iter().enumerate() {
-        self::device(device, each_has_a_place, &path.index(index), errors);
-    }
-    unique(devices.iter().map(|device| device.text("name")), path, errors);
+    each_unique(devices, most, "name", path, errors, |one, path, errors| {
+        device(one, each_has_a_place, path, errors);
+    });
 }
 
 fn device(device: &Value, has_place: bool, path: &Path, errors: &mut ErrorList) {
@@ -143,19 +139,11 @@ fn device(device: &Value, has_place: bool, path: &Path, errors: &mut ErrorList) 
             errors.push(Error::forbidden(at.key(key).child("requestPolicy"), detail));
         }
     }
-    let (taints, at) = (device.list("taints"), path.child("taints"));
-    if at_most(taints, MAX_TAINTS, &at, errors) {
-        for (index, one) in taints.iter().enumerate() {
-            taint(one, &at.index(index), errors);
-        }
-    }
+    each(device.list("taints"), MAX_TAINTS, &path.child("taints"), errors, taint);
     let (consumed, at) = (device.list("consumesCounters"), path.child("consumesCounters"));
-    if at_most(consumed, MAX_CONSUMED_SETS, &at, errors) {
-        for (index, one) in consumed.iter().enumerate() {
-            counters(one, "counterSet", &at.index(index), errors);
-        }
-        unique(consumed.iter().map(|one| one.text("counterSet")), &at, errors);
-    }
+    each_unique(consumed, MAX_CONSUMED_SETS, "counterSet", &at, errors, |set, path, errors| {
+        counters(set, "counterSet", path, errors);
+    });
     if has_place {
         let set = place(device, &["allNodes"], "must not be empty", path, errors);
         match set.len() {
@@ -221,13 +209,9 @@ fn is_semantic(version: &str) -> bool {
 }
 
 fn counter_sets(sets: &[Value], path: &Path, errors: &mut ErrorList) {
-    if !at_most(sets, MAX_COUNTER_SETS, path, errors) {
-        return;
-    }
-    for (index, set) in sets.iter().enumerate() {
-        counters(set, "name", &path.index(index), errors);
-    }
-    unique(sets.iter().map(|set| set.text("name")), path, errors);
+    each_unique(sets, MAX_COUNTER_SETS, "name", path, errors, |set, path, errors| {
+        counters(set, "name", path, errors);
+    });
 }
 
 /// Counters of a set whose name is under `key`.

@@ -17,6 +17,7 @@ use crate::{
     warnings::{is_news, pods_take_this_name},
 };
 
+mod indexes;
 mod policies;
 mod update;
 
@@ -175,15 +176,9 @@ fn prepare_create(job: &mut Value) {
 }
 
 fn validate(job: &Value, errors: &mut ErrorList) {
-    generated_selector(job, errors);
-    let (spec, path) = (job.at("spec"), Path::new("spec"));
-    validate_spec(spec, &path, errors);
-    if spec.at("selector").is_object() {
-        label_selector(spec.at("selector"), &path.child("selector"), errors);
-    } else {
-        errors.push(Error::required(path.child("selector"), ""));
-    }
-    workload::matches_template(spec, &path, errors);
+    generated_selector(job, true, errors);
+    let spec = job.at("spec");
+    validate_selecting(spec, errors);
     if spec.text("completionMode") == "Indexed"
         && let Some(completions) = spec.int("completions").filter(|n| *n > 0)
     {
@@ -196,8 +191,20 @@ fn validate(job: &Value, errors: &mut ErrorList) {
     }
 }
 
-/// A selector that nobody wrote by hand is the generated one.
-fn generated_selector(job: &Value, errors: &mut ErrorList) {
+/// A spec that knows its pods by now.
+fn validate_selecting(spec: &Value, errors: &mut ErrorList) {
+    let path = Path::new("spec");
+    validate_spec(spec, &path, errors);
+    if spec.at("selector").is_object() {
+        label_selector(spec.at("selector"), &path.child("selector"), errors);
+    } else {
+        errors.push(Error::required(path.child("selector"), ""));
+    }
+    workload::matches_template(spec, &path, errors);
+}
+
+/// A selector that nobody wrote by hand is the generated one. Jobs of old have not the labels with a prefix.
+fn generated_selector(job: &Value, prefixed: bool, errors: &mut ErrorList) {
     if job.flag("spec.manualSelector") || !job.has("spec.selector") {
         return;
     }
@@ -207,7 +214,7 @@ fn generated_selector(job: &Value, errors: &mut ErrorList) {
     }
     let path = Path::new("spec").child("template").child("metadata").child("labels");
     let expected = [(UID_LABELS[0], uid), (NAME_LABELS[0], name), (UID_LABELS[1], uid), (NAME_LABELS[1], name)];
-    for (key, value) in expected {
+    for (key, value) in expected.into_iter().filter(|(key, _)| prefixed || !key.contains('/')) {
         match job.at("spec.template.metadata.labels").get(key).and_then(Value::as_str) {
             None => errors.push(Error::required(path.key(key), format!("must be '{value}'"))),
             Some(have) if have != value => {

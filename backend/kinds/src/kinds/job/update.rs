@@ -3,7 +3,7 @@
 use pilothouse_api::field::{Error, ErrorList, Path};
 use serde_json::Value;
 
-use super::{is_true, validate};
+use super::{NAME_LABELS, UID_LABELS, generated_selector, indexes, is_true, validate_selecting};
 use crate::{
     checks::{immutable, immutable_fields},
     columns::timestamp,
@@ -12,7 +12,9 @@ use crate::{
 };
 
 pub(super) fn spec(new: &Value, old: &Value, errors: &mut ErrorList) {
-    validate(new, errors);
+    let had = |key: &str| old.at("spec.template.metadata.labels").get(key).is_some();
+    generated_selector(new, had(NAME_LABELS[1]) && had(UID_LABELS[1]), errors);
+    validate_selecting(new.at("spec"), errors);
     let (spec, before, path) = (new.at("spec"), old.at("spec"), Path::new("spec"));
     if spec.text("completionMode") == "Indexed" {
         let changed = spec.int("completions") != before.int("completions");
@@ -35,10 +37,6 @@ fn template_update(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList
     let (template, mut before) = (new.at("spec.template"), old.at("spec.template").clone());
     let stopped = !old.has("status.startTime") || is_true(old, "Suspended");
     if old.flag("spec.suspend") && stopped && old.int("status.active").unwrap_or_default() == 0 {
-        if let Some(metadata) = dig(&mut before, "metadata") {
-            metadata.keep(template.at("metadata"), "labels");
-            metadata.keep(template.at("metadata"), "annotations");
-        }
         if let Some(spec) = dig(&mut before, "spec") {
             for key in ["nodeSelector", "tolerations", "schedulingGates"] {
                 spec.keep(template.at("spec"), key);
@@ -54,6 +52,8 @@ fn template_update(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList
                 }
             }
         }
+        let path = path.child("template").child("spec");
+        return immutable(template.at("spec"), before.at("spec"), &path, errors);
     }
     immutable(template, &before, &path.child("template"), errors);
 }
@@ -61,6 +61,7 @@ fn template_update(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList
 pub(super) fn status(new: &Value, old: &Value, errors: &mut ErrorList) {
     let (status, path) = (new.at("status"), Path::new("status"));
     workload::counts(status, &["active", "succeeded", "failed", "ready", "terminating"], errors);
+    uncounted(new, old, errors);
     let conditions = path.child("conditions");
     let mut wrong = |text: String| {
         let mut error = Error::invalid(conditions.clone(), Value::Null, text);
@@ -94,9 +95,53 @@ pub(super) fn status(new: &Value, old: &Value, errors: &mut ErrorList) {
         wrong("cannot disable the SuccessCriteriaMet=True condition".to_owned());
     }
     finished(new, old, errors);
+    indexes::status(new, old, errors);
+    let changed = |key: &str| status.at(key) != old.at("status").at(key);
+    let number = |job: &Value, key: &str| job.at("status").int(key).unwrap_or_default();
+    if (changed("ready") || changed("active")) && number(new, "ready") > number(new, "active") {
+        let detail = "cannot set more ready pods than active";
+        errors.push(Error::invalid(path.child("ready"), number(new, "ready"), detail));
+    }
     if new.int("status.failed").unwrap_or_default() < old.int("status.failed").unwrap_or_default() {
         let value = status.int("failed").unwrap_or_default();
         errors.push(Error::invalid(path.child("failed"), value, "cannot decrease the failed counter"));
+    }
+    // Indexed jobs are scaled down by way of both numbers.
+    let scales =
+        new.text("spec.completionMode") == "Indexed" && new.int("spec.completions") == new.int("spec.parallelism");
+    if !scales && number(new, "succeeded") < number(old, "succeeded") {
+        let detail = "cannot decrease the succeeded counter";
+        errors.push(Error::invalid(path.child("succeeded"), number(new, "succeeded"), detail));
+    }
+    let resumes = is_true(old, "Suspended") && !is_true(new, "Suspended");
+    if old.has("status.startTime") && changed("startTime") && !new.flag("spec.suspend") && !resumes {
+        let detail = "field is immutable for unsuspended job once set";
+        errors.push(Error::invalid(path.child("startTime"), status.at("startTime").clone(), detail));
+    }
+}
+
+/// Pods that have ended and are not counted yet, each once.
+fn uncounted(new: &Value, old: &Value, errors: &mut ErrorList) {
+    let pods = new.at("status.uncountedTerminatedPods");
+    let path = Path::new("status").child("uncountedTerminatedPods");
+    let mut seen = Vec::new();
+    for list in ["succeeded", "failed"] {
+        for (index, uid) in pods.texts(list).enumerate() {
+            let path = path.child(list).index(index);
+            if uid.is_empty() {
+                errors.push(Error::invalid(path, uid, "must not be empty"));
+            } else if seen.contains(&uid) {
+                errors.push(Error::duplicate(path, uid));
+            } else {
+                seen.push(uid);
+            }
+        }
+    }
+    let done = |job: &Value| is_true(job, "Complete") || is_true(job, "Failed");
+    let changed = done(new) != done(old) || pods != old.at("status.uncountedTerminatedPods");
+    let any = ["succeeded", "failed"].iter().any(|list| !pods.list(list).is_empty());
+    if changed && done(new) && any {
+        errors.push(Error::invalid(path, pods.clone(), "must be empty for finished job"));
     }
 }
 

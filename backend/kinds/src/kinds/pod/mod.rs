@@ -28,7 +28,9 @@ mod volumes;
 mod warnings;
 
 pub(crate) use affinity::{node_selector, tolerations};
-pub(crate) use requirements::{container_resource_name, is_extended_resource, is_overcommit_allowed, resource_name};
+pub(crate) use requirements::{
+    container_resource_name, is_extended_resource, is_overcommit_allowed, resource_amount, resource_list, resource_name,
+};
 pub use resources::qos_class;
 pub(crate) use spec::template;
 pub(crate) use volumes::{access_paths_ok, no_backsteps, volume_source_common};
@@ -174,11 +176,6 @@ fn set_condition(pod: &mut Value, mut condition: Value) {
         }
         None => list.push(condition),
     }
-}
-
-/// Quantities of a resource list, whatever the names.
-pub(crate) fn resource_list(list: &Value, path: &Path, errors: &mut ErrorList) {
-    requirements::resource_list(list, path, |_, _, _| {}, errors);
 }
 
 /// Takes out the value at a dotted path; for comparing what may not change.

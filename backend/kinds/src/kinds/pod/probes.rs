@@ -86,7 +86,9 @@ fn handler(context: &Context<'_>, action: &Value, known: &[&str], path: &Path, e
             }
             "sleep" => {
                 let seconds = value.int("seconds").unwrap_or_default();
-                if let Some(grace) = context.grace.filter(|grace| seconds < 0 || seconds > *grace) {
+                // What is negative will be the shortest there is.
+                let grace = context.grace.map(|grace| if grace < 0 { 1 } else { grace });
+                if let Some(grace) = grace.filter(|grace| seconds < 0 || seconds > *grace) {
                     let detail = format!("must be non-negative and less than terminationGracePeriodSeconds ({grace})");
                     errors.push(Error::invalid(path, seconds, detail));
                 }

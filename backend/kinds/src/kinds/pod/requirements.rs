@@ -49,12 +49,25 @@ const STANDARD: &[&str] = &[
     "storage",
 ];
 
+/// Of these there is no half.
+const WHOLE: &[&str] = &[
+    "configmaps",
+    "persistentvolumeclaims",
+    "pods",
+    "replicationcontrollers",
+    "resourcequotas",
+    "secrets",
+    "services",
+    "services.loadbalancers",
+    "services.nodeports",
+];
+
 /// A resource of whatever: a standard one, or one with a prefix.
 pub(crate) fn resource_name(name: &str, path: &Path, errors: &mut ErrorList) {
     let wrong = names::is_qualified_name(name);
     if !wrong.is_empty() {
         push_all(wrong, name, path, errors);
-    } else if !name.contains('/') && !STANDARD.contains(&name) && !is_huge_page(name) {
+    } else if !name.contains('/') && !STANDARD.contains(&name) && !is_huge_page(name.trim_start_matches("requests.")) {
         errors.push(Error::invalid(path.clone(), name, "must be a standard resource type or fully qualified"));
     }
 }
@@ -102,14 +115,19 @@ pub(crate) fn resource_list(
     for (name, value) in list.as_object().into_iter().flatten() {
         let path = path.key(name);
         name_rule(name, &path, errors);
-        let Some(quantity) = crate::checks::quantity(value, &path, errors) else { continue };
-        if quantity.is_negative() {
-            errors.push(Error::invalid(path.clone(), bare(value).as_ref(), NEGATIVE));
-        }
-        // What cannot be shared cannot be divided.
-        if name.contains('/') && !is_native(name) && quantity.milli() % 1000 != 0 {
-            errors.push(Error::invalid(path, bare(value).as_ref(), "must be an integer"));
-        }
+        resource_amount(name, value, &path, errors);
+    }
+}
+
+/// How much there can be of a resource.
+pub(crate) fn resource_amount(name: &str, value: &Value, path: &Path, errors: &mut ErrorList) {
+    let Some(quantity) = crate::checks::quantity(value, path, errors) else { return };
+    if quantity.is_negative() {
+        errors.push(Error::invalid(path.clone(), bare(value).as_ref(), NEGATIVE));
+    }
+    // What cannot be shared cannot be divided.
+    if (WHOLE.contains(&name) || is_extended_resource(name)) && quantity.milli() % 1000 != 0 {
+        errors.push(Error::invalid(path.clone(), bare(value).as_ref(), "must be an integer"));
     }
 }
 
@@ -152,7 +170,8 @@ pub(super) fn validate(
 }
 
 fn claims(resources: &Value, spec: &Value, path: &Path, errors: &mut ErrorList) {
-    let known: Vec<&str> = spec.list("resourceClaims").iter().map(|c| c.text("name")).collect();
+    let named = spec.list("resourceClaims").iter().map(|claim| claim.text("name"));
+    let known: Vec<&str> = named.filter(|name| !name.is_empty()).collect();
     let mut seen: Vec<(&str, &str)> = Vec::new();
     for (index, claim) in resources.list("claims").iter().enumerate() {
         let (name, request) = (claim.text("name"), claim.text("request"));

@@ -1,6 +1,9 @@
 //! What an update of a pod may change: hardly anything, and more through its own subresources.
 
-use pilothouse_api::field::{Error, ErrorList, Path};
+use pilothouse_api::{
+    field::{Error, ErrorList, Path},
+    names,
+};
 use serde_json::{Map, Value};
 
 use super::{spec, take};
@@ -10,6 +13,8 @@ use crate::{
 };
 
 const UPDATABLE: &str = "pod updates may not change fields other than `spec.containers[*].image`,`spec.initContainers[*].image`,`spec.activeDeadlineSeconds`,`spec.tolerations` (only additions to existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was previously negative)";
+
+const MAX_DEADLINE: i64 = i32::MAX as i64;
 
 /// An update through a subresource leaves alone all that is not the subresource's.
 pub(super) fn prepare_subresource(new: &mut Value, old: &Value, subresource: &str) {
@@ -86,6 +91,10 @@ pub(super) fn validate(new: &Value, old: &Value, errors: &mut ErrorList) {
 fn active_deadline(new: &Value, old: &Value, path: &Path, errors: &mut ErrorList) -> bool {
     let (new, old) = (new.int("spec.activeDeadlineSeconds"), old.int("spec.activeDeadlineSeconds"));
     match (new, old) {
+        (Some(new), _) if !(0..=MAX_DEADLINE).contains(&new) => {
+            errors.push(Error::invalid(path.clone(), new, names::range_error(0, MAX_DEADLINE)));
+            return false;
+        }
         (Some(new), Some(old)) if old < new => {
             errors.push(Error::invalid(path.clone(), new, "must be less than or equal to previous value"));
             return false;

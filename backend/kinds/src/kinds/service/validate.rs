@@ -321,23 +321,38 @@ pub(super) fn status(new: &Value, old: &Value, errors: &mut ErrorList) {
     if new.text("spec.type") != "LoadBalancer" && new.at("status.loadBalancer") != old.at("status.loadBalancer") {
         errors.push(Error::forbidden(path.clone(), "may only be used when `spec.type` is 'LoadBalancer'"));
     }
-    addresses(ingress, &path, errors);
+    for (index, entry) in ingress.iter().enumerate() {
+        let (path, addressed) = (path.index(index), !entry.text("ip").is_empty());
+        address(entry, &path, errors);
+        match (entry.has("ipMode"), addressed) {
+            (false, true) => {
+                errors.push(Error::required(path.child("ipMode"), "must be specified when `ip` is set"));
+            }
+            (true, false) => {
+                errors.push(Error::forbidden(path.child("ipMode"), "may not be specified when `ip` is not set"));
+            }
+            _ => one_of_if_there(entry, &path, "ipMode", &["Proxy", "VIP"], errors),
+        }
+    }
 }
 
 /// Addresses of a load balancer's status: an IP, a DNS name.
 pub(crate) fn addresses(ingress: &[Value], path: &Path, errors: &mut ErrorList) {
     for (index, entry) in ingress.iter().enumerate() {
-        let path = path.index(index);
-        let (ip, host) = (entry.text("ip"), entry.text("hostname"));
-        if !ip.is_empty() {
-            push_all(names::is_ip(ip), ip, &path.child("ip"), errors);
-        }
-        if !host.is_empty() {
-            push_all(names::is_dns1123_subdomain(host), host, &path.child("hostname"), errors);
-            if names::parse_ip(host).is_some() {
-                let detail = "must be a DNS name, not an IP address";
-                errors.push(Error::invalid(path.child("hostname"), host, detail));
-            }
+        address(entry, &path.index(index), errors);
+    }
+}
+
+fn address(entry: &Value, path: &Path, errors: &mut ErrorList) {
+    let (ip, host) = (entry.text("ip"), entry.text("hostname"));
+    if !ip.is_empty() {
+        push_all(names::is_ip(ip), ip, &path.child("ip"), errors);
+    }
+    if !host.is_empty() {
+        push_all(names::is_dns1123_subdomain(host), host, &path.child("hostname"), errors);
+        if names::parse_ip(host).is_some() {
+            let detail = "must be a DNS name, not an IP address";
+            errors.push(Error::invalid(path.child("hostname"), host, detail));
         }
     }
 }
