@@ -89,7 +89,8 @@ pub async fn answer(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
     let name = call.info.name.clone();
     let stored = read::newest(server, kind, &call.info.namespace, &name).await?;
     let object = render::value(kind, &stored);
-    if kind.is_custom() && at(&object, &paths.spec_replicas).is_null() {
+    // What an update brings need not have been there.
+    if kind.is_custom() && call.info.verb != "update" && at(&object, &paths.spec_replicas).is_null() {
         let why = format!("the spec replicas field \".{}\" does not exist", paths.spec_replicas);
         return Err(Status::internal(why));
     }

@@ -128,15 +128,17 @@ fn is_of(of: &str, value: &Value) -> bool {
     }
 }
 
+/// What is too large for 64 bits is a number, not an integer.
 fn is_integer(value: &Value) -> bool {
-    value.is_i64() || value.is_u64() || value.as_f64().is_some_and(|n| n.fract() == 0.0)
+    const BEYOND: f64 = 9_223_372_036_854_775_808.0;
+    value.is_i64() || (value.is_f64() && value.as_f64().is_some_and(|n| n.fract() == 0.0 && n.abs() < BEYOND))
 }
 
 fn type_name(value: &Value) -> &'static str {
     match value {
         Value::Null => "null",
         Value::Bool(_) => "boolean",
-        Value::Number(n) if n.is_f64() => "number",
+        Value::Number(n) if !n.is_i64() => "number",
         Value::Number(_) => "integer",
         Value::String(_) => "string",
         Value::Array(_) => "array",
@@ -173,11 +175,15 @@ fn order(a: &Number, b: &Number) -> Ordering {
     }
 }
 
-/// Whether a quotient is an integer, but for what binary fractions cannot say: 0.3 is a multiple of 0.1.
-fn is_whole(quotient: f64) -> bool {
+/// Of integers exactly; else but for what binary fractions cannot say: 0.3 is a multiple of 0.1.
+fn is_multiple(number: &Number, of: &Number) -> bool {
     const EPSILON: f64 = 1e-9;
-    let off = (quotient - quotient.round()).abs();
-    off == 0.0 || off < EPSILON * quotient.abs().max(1.0)
+    if let (Some(number), Some(of)) = (number.as_i64(), of.as_i64()) {
+        return of == 0 || number.checked_rem(of).unwrap_or_default() == 0;
+    }
+    let (Some(number), Some(of)) = (number.as_f64(), of.as_f64()) else { return true };
+    let quotient = number / of;
+    of == 0.0 || (quotient - quotient.round()).abs() <= EPSILON * quotient.abs().max(1.0)
 }
 
 fn check_number(rules: &Rules, number: &Number, path: &Path, errors: &mut ErrorList) {
@@ -193,9 +199,7 @@ fn check_number(rules: &Rules, number: &Number, path: &Path, errors: &mut ErrorL
     outside(&rules.maximum, Ordering::Greater, "less than", "less than or equal to");
     outside(&rules.minimum, Ordering::Less, "greater than", "greater than or equal to");
     if let Some(of) = &rules.multiple_of
-        && let (Some(n), Some(m)) = (number.as_f64(), of.as_f64())
-        && m != 0.0
-        && !is_whole(n / m)
+        && !is_multiple(number, of)
     {
         errors.push(invalid(path, value(), &format!("should be a multiple of {of}")));
     }

@@ -89,6 +89,7 @@ async fn conditions_are_kept() {
         "all": place(json!({"allOf": [x, y]})), "no": place(json!({"not": x})),
         "list": {"type": "array", "minItems": 1, "maxItems": 1, "items": {"type": "string", "maxLength": 1}},
         "step": {"type": "number", "multipleOf": 0.1},
+        "third": {"type": "integer", "multipleOf": 3},
         "pick": {"type": "integer", "enum": [1, 2]},
         "card": {"type": "string", "format": "creditcard"}}})))
         .await;
@@ -114,6 +115,14 @@ async fn conditions_are_kept() {
         (json!({"list": ["a", "b"]}), "422 spec.list: Too many: 2: must have at most 1 item"),
         (json!({"list": ["ab"]}), "422 spec.list[0]: Too long: may not be more than 1 byte"),
         (json!({"step": 0.3, "pick": 2.0, "card": "4111111111111111"}), "201 "),
+        (
+            json!({"third": 2_147_483_648_u64}),
+            "422 spec.third: Invalid value: 2147483648: spec.third in body should be a multiple of 3",
+        ),
+        (
+            json!({"third": 9_223_372_036_854_775_808_u64}),
+            "422 spec.third: Invalid value: \"number\": spec.third in body must be of type integer: \"number\"",
+        ),
         (json!({"step": 0.35}), "422 spec.step: Invalid value: 0.35: spec.step in body should be a multiple of 0.1"),
         (
             json!({"card": "4111111111111112"}),
