@@ -1,5 +1,7 @@
 //! The kubelet's API against pods on containerd: logs, exec and port-forward over WebSocket, statistics, image import.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -111,8 +113,17 @@ pub async fn serves(node: &Node) {
     node.until("talks", "ready", is_ready).await;
 
     let logs = "/containerLogs/default/talks/main";
-    let (status, text) = get(&server, &format!("{logs}?limitBytes=7")).await;
-    assert_eq!((status, text.as_str()), (StatusCode::OK, "line 0\n"));
+    // It runs before it has said anything.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let first = loop {
+        let (status, text) = get(&server, &format!("{logs}?limitBytes=7")).await;
+        assert_eq!(status, StatusCode::OK);
+        if !text.is_empty() || Instant::now() > deadline {
+            break text;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    assert_eq!(first, "line 0\n");
     let request =
         Request::get(format!("{logs}?follow=true&tailLines=1")).header("host", "n").body(Full::default()).unwrap();
     let mut followed = send(&server, request).await.into_body();
