@@ -92,7 +92,7 @@ fn judged(kind: &Kind, mut object: Value) {
 pub fn patch(input: &[u8]) {
     let mut program = Program::new(input);
     let (schema, object) = good_object(&mut program);
-    let is_json = program.byte() % 3 == 0;
+    let is_json = program.byte().is_multiple_of(3);
     let text = program.document(if is_json { good::JSON_PATCHES } else { good::MERGE_PATCHES });
     let Ok(parsed) = decode::parse(&text, Format::Json, FieldValidation::Warn) else { return };
     let mut patched = object.clone();

@@ -48,7 +48,11 @@ impl App {
     }
 
     pub fn failed(&self, what: &str, status: &Status, call: Option<Call>) {
-        let causes = status.details.iter().flat_map(|details| &details.causes).filter(|cause| !matches!(cause.field.as_str(), "" | "<nil>"));
+        let causes = status
+            .details
+            .iter()
+            .flat_map(|details| &details.causes)
+            .filter(|cause| !matches!(cause.field.as_str(), "" | "<nil>"));
         let causes: Vec<String> = causes.map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
         let words = if causes.is_empty() { in_words(status) } else { String::new() };
         if status.code == 403 {

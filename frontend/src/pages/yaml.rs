@@ -255,8 +255,12 @@ pub fn without_version(object: &Value) -> Value {
 
 /// Lines to mark, and all there is to say in words.
 pub fn explain(status: &Status, text: &str) -> (Vec<(usize, String)>, Vec<String>) {
-    let causes: Vec<_> =
-        status.details.iter().flat_map(|details| &details.causes).filter(|cause| !matches!(cause.field.as_str(), "" | "<nil>")).collect();
+    let causes: Vec<_> = status
+        .details
+        .iter()
+        .flat_map(|details| &details.causes)
+        .filter(|cause| !matches!(cause.field.as_str(), "" | "<nil>"))
+        .collect();
     if causes.is_empty() {
         // The parser names a line; the strict decoder names fields.
         let unknown = status
