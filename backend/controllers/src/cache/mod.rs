@@ -13,7 +13,7 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::Arc;
 
-use kube::api::{Api, ApiResource, ObjectMeta};
+use kube::api::{ApiResource, ObjectMeta};
 use kube::{Client, runtime::watcher};
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
@@ -120,12 +120,7 @@ impl<K: Cached> Store<K> {
 
     /// Keeps the cache in step with the API, or with one namespace of it, until `shutdown`.
     pub fn start(&self, client: Client, namespace: Option<&str>, config: watcher::Config, shutdown: CancellationToken) {
-        let resource = ApiResource::erase::<K>(&());
-        let api = match namespace {
-            Some(namespace) => Api::namespaced_with(client, namespace, &resource),
-            None => Api::all_with(client, &resource),
-        };
-        self.0.clone().start(api, config, shutdown);
+        self.0.clone().start(client, namespace, config, shutdown);
     }
 }
 

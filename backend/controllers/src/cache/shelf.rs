@@ -7,6 +7,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt};
+use kube::Client;
 use kube::api::{Api, ApiResource, ObjectMeta};
 use kube::runtime::{WatchStreamExt, watcher};
 use parking_lot::RwLock;
@@ -155,8 +156,19 @@ impl Shelf {
         }
     }
 
-    /// Keeps the shelf in step with the API until `shutdown`.
-    pub fn start(self: Arc<Self>, api: Api<Undecoded>, config: watcher::Config, shutdown: CancellationToken) {
+    /// Keeps the shelf in step with the API, or with one namespace of it, until `shutdown`.
+    pub fn start(
+        self: Arc<Self>,
+        client: Client,
+        namespace: Option<&str>,
+        config: watcher::Config,
+        shutdown: CancellationToken,
+    ) {
+        let resource = &self.shape.resource;
+        let api = match namespace {
+            Some(namespace) => Api::namespaced_with(client, namespace, resource),
+            None => Api::all_with(client, resource),
+        };
         tokio::spawn(async move {
             tokio::select! { () = shutdown.cancelled() => {}, () = self.follow(api, config) => {} }
         });
