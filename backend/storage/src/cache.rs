@@ -98,8 +98,8 @@ impl Cache {
             woken.extend(self.hub(resource).apply(&events, now));
         }
         self.publish(revision);
-        for wake in woken {
-            wake.notify_waiters();
+        for (wake, watchers) in woken {
+            wake.call_paced(watchers);
         }
     }
 
@@ -122,7 +122,7 @@ impl Cache {
         self.publish(revision);
         drop(hubs);
         for wake in woken {
-            wake.notify_waiters();
+            wake.call();
         }
     }
 
@@ -157,6 +157,6 @@ impl Cache {
     }
 
     pub fn wake_all(&self) {
-        self.hubs().iter().flat_map(|hub| hub.wakers()).for_each(|wake| wake.notify_waiters());
+        self.hubs().iter().flat_map(|hub| hub.wakers()).for_each(|wake| wake.call());
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_postgres::types::ToSql;
 
 use crate::database::Session;
 use crate::log::unsigned;
@@ -96,7 +97,9 @@ async fn answer(
     questions: &mut mpsc::UnboundedReceiver<Question>,
     asking: &mut Vec<Question>,
 ) {
-    let Ok(Ok(statement)) = timeout(QUERY_TIMEOUT, session.client.prepare(sql::REVISION)).await else { return };
+    let client = &session.client;
+    let prepared = async { tokio::try_join!(client.prepare(sql::REVISION), client.prepare(sql::OTHER_WRITERS)) };
+    let Ok(Ok((revision, others))) = timeout(QUERY_TIMEOUT, prepared).await else { return };
     loop {
         asking.retain(|question| !question.is_closed());
         if asking.is_empty() {
@@ -110,9 +113,23 @@ async fn answer(
         while let Ok(question) = questions.try_recv() {
             asking.push(question);
         }
-        let answer = timeout(QUERY_TIMEOUT, session.client.query_one(&statement, &[])).await;
+        let asked = std::time::Instant::now();
+        // In this order: what those have written who no longer write is in the revision that is read after.
+        let number: [&(dyn ToSql + Sync); 1] = [&shared.sole.number];
+        let both = async {
+            tokio::try_join!(session.client.query_one(&others, &number), session.client.query_one(&revision, &[]),)
+        };
         // A session that does not answer is no use; the next one may.
-        let Some(revision) = answer.ok().and_then(|row| row.ok()?.try_get(0).ok()).map(unsigned) else { return };
+        let Ok(Ok((others, revision))) = timeout(QUERY_TIMEOUT, both).await else { return };
+        let (Ok(others), Ok(revision)) = (others.try_get::<_, i64>(0), revision.try_get(0).map(unsigned)) else {
+            return;
+        };
+        shared.metrics.questions.inc();
+        if others == 0 {
+            shared.sole.alone(asked, revision);
+        } else {
+            shared.sole.not_alone();
+        }
         if revision > shared.cache.revision() {
             shared.wake.notify_one();
         }

@@ -21,6 +21,7 @@ pub(crate) struct Metrics {
     pub resets: Counter,
     pub replays: Counter,
     pub gone: Counter,
+    pub questions: Counter,
     pub retired: Counter,
     pub revision: Gauge,
     pub compacted: Gauge,
@@ -45,6 +46,7 @@ impl Default for Metrics {
             resets: Counter::default(),
             replays: Counter::default(),
             gone: Counter::default(),
+            questions: Counter::default(),
             retired: Counter::default(),
             revision: Gauge::default(),
             compacted: Gauge::default(),
@@ -79,6 +81,7 @@ impl Metrics {
             self.replays.clone(),
         );
         r.register("watches_gone", "Watches ended because they were too slow or started too early", self.gone.clone());
+        r.register("revision_questions", "Times the database was asked for its revision", self.questions.clone());
         r.register("partitions_retired", "Partitions of the log dropped", self.retired.clone());
         r.register("revision", "The cache's revision", self.revision.clone());
         r.register("compacted_revision", "The compacted revision", self.compacted.clone());

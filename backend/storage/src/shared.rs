@@ -12,6 +12,7 @@ use crate::database::Database;
 use crate::hub::RingLimits;
 use crate::metrics::Metrics;
 use crate::seal::Sealer;
+use crate::sole::Sole;
 use crate::{Config, Indexer, Result};
 
 /// Replays of the log at a time: a storm of reconnecting watchers must not crowd out writes.
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     /// Calls the sequencer to look at the log.
     pub wake: Notify,
     pub replays: Semaphore,
+    pub sole: Sole,
     pub watchers: AtomicUsize,
     /// The server process of the writer's session, whose own notifications are no news.
     pub writer_process: AtomicI32,
@@ -54,6 +56,7 @@ impl Shared {
             closing: CancellationToken::new(),
             wake: Notify::new(),
             replays: Semaphore::new(REPLAYS.min(config.pool.max(2) as usize - 1)),
+            sole: Sole::new(config.sole_trust),
             watchers: AtomicUsize::new(0),
             writer_process: AtomicI32::new(0),
             available: AtomicBool::new(false),

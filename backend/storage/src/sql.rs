@@ -46,6 +46,16 @@ FROM revision FOR UPDATE";
 /// What `fresh()` asks: one row, in cache.
 pub(crate) const REVISION: &str = "SELECT revision FROM revision";
 
+/// Says that a session may write, for as long as it lives. Shared with nobody: the number is the backend's own, and its
+/// earlier sessions share it.
+pub(crate) const WRITES: &str = "SELECT pg_advisory_lock_shared(7310580, $1::int4)";
+
+/// How many other backends have sessions that may write: a look at the table of locks.
+pub(crate) const OTHER_WRITERS: &str = "
+SELECT count(*) FROM pg_locks
+WHERE locktype = 'advisory' AND classid = 7310580 AND objsubid = 2 AND objid <> $1::int4::oid
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
 /// One batch, atomically: takes the revision row if nobody else has moved it, and only then writes. Costs per change
 /// one log row, one log key, one object row, and an object key when it is a create; per batch one updated row, one
 /// notification, one flush. No row comes back when the database had moved on: then nothing was done.

@@ -1,12 +1,14 @@
 //! Checks the guarantees of writes and watches on a running cluster, with or without faults.
 //!
 //! Writers contend for a few objects by compare-and-set through every server given; watches follow through every server
-//! given, resume, go back, read slowly; a judge holds all that they say against each other ([`history`]).
+//! given, resume, go back, read slowly; readers ask every server for the present; a judge holds all that they say against
+//! each other ([`history`]).
 
 mod arena;
 mod faults;
 mod fullness;
 mod history;
+mod readers;
 mod sentinel;
 mod watchers;
 mod wire;
@@ -35,6 +37,7 @@ use arena::Arena;
 pub use faults::Fault;
 use faults::{Breaker, Ground, Injected};
 use history::{End, Fact, Id, Judge, View};
+use readers::{Newest, Reader};
 use watchers::{Temper, Watch};
 use writers::{Beliefs, Writer};
 
@@ -93,6 +96,7 @@ pub struct Counters {
     pub relists: AtomicU64,
     pub rewinds: AtomicU64,
     pub bookmarks: AtomicU64,
+    pub reads: AtomicU64,
 }
 
 /// Works through the messages until all senders are gone.
@@ -220,7 +224,9 @@ async fn check(args: &Args, stage: &Stage) -> Result<()> {
     let judging = tokio::spawn(judge(Judge::new(watches, start), receive, Arc::clone(&deliveries)));
     let (counters, ends) = (Arc::new(Counters::default()), Ends::default());
     let mut followers = follow(args, targets, &collection, &first, &send, &counters, &ends)?;
-    let mut writing = write(args, targets, &collection, &send, &ends);
+    let newest = Arc::new(Newest::default());
+    let mut writing = write(args, targets, &collection, &newest, &send, &ends);
+    read(&mut writing, targets, &collection, &newest, &counters, &send, &ends);
     let breaker = stage.breaker(args, &send, &ends.faults)?;
     drop(send);
     let path = "/api/v1/namespaces/default/configmaps/sentinel".to_owned();
@@ -320,7 +326,14 @@ fn follow(
     Ok(followers)
 }
 
-fn write(args: &Args, targets: &[Target], collection: &str, judge: &mpsc::Sender<Message>, ends: &Ends) -> JoinSet<()> {
+fn write(
+    args: &Args,
+    targets: &[Target],
+    collection: &str,
+    newest: &Arc<Newest>,
+    judge: &mpsc::Sender<Message>,
+    ends: &Ends,
+) -> JoinSet<()> {
     let (ids, beliefs) = (Arc::new(AtomicU64::new(1)), Arc::new(Beliefs::default()));
     let mut writing = JoinSet::new();
     for index in 0..args.writers {
@@ -332,12 +345,36 @@ fn write(args: &Args, targets: &[Target], collection: &str, judge: &mpsc::Sender
             rest: Duration::from_millis(args.rest),
             ids: Arc::clone(&ids),
             beliefs: Arc::clone(&beliefs),
+            newest: Arc::clone(newest),
             judge: judge.clone(),
             stop: ends.writers.clone(),
         };
         writing.spawn(writer.run());
     }
     writing
+}
+
+/// One reader a backend.
+fn read(
+    working: &mut JoinSet<()>,
+    targets: &[Target],
+    collection: &str,
+    newest: &Arc<Newest>,
+    counters: &Arc<Counters>,
+    judge: &mpsc::Sender<Message>,
+    ends: &Ends,
+) {
+    for target in targets {
+        let reader = Reader {
+            target: target.clone(),
+            collection: collection.to_owned(),
+            newest: Arc::clone(newest),
+            counters: Arc::clone(counters),
+            judge: judge.clone(),
+            stop: ends.writers.clone(),
+        };
+        working.spawn(reader.run());
+    }
 }
 
 /// # Errors
@@ -354,7 +391,7 @@ fn tell(
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     report::line(&format!(
         "{:.0} s, {} faults: {} events, {} deliveries to {watches} watches; {} writes acknowledged, {} refused, {} \
-         unanswered ({} of them done); {} reconnects, {} new lists, {} rewinds, {} bookmarks",
+         unanswered ({} of them done); {} reconnects, {} new lists, {} rewinds, {} bookmarks, {} reads",
         elapsed.as_secs_f64(),
         injected.len(),
         counts.events,
@@ -367,6 +404,7 @@ fn tell(
         count(&counters.relists),
         count(&counters.rewinds),
         count(&counters.bookmarks),
+        count(&counters.reads),
     ));
     for (fault, times) in sentinel::outages(injected, gaps) {
         let felt: Vec<&Duration> = times.iter().filter(|time| !time.is_zero()).collect();
@@ -390,6 +428,8 @@ fn tell(
     if counts.violations > 0 {
         bail!("{} violations", counts.violations);
     }
-    report::line("no event lost, doubled or out of order; no acknowledged write lost, no refused one done");
+    report::line(
+        "no event lost, doubled or out of order; no acknowledged write lost, no refused one done, no read stale",
+    );
     Ok(())
 }

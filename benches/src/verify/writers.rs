@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::history::{End, Id, deletion_of};
+use super::readers::Newest;
 use super::{Message, wire};
 use crate::client::Connection;
 use crate::target::Target;
@@ -48,6 +49,7 @@ pub struct Writer {
     pub rest: Duration,
     pub ids: Arc<AtomicU64>,
     pub beliefs: Arc<Beliefs>,
+    pub newest: Arc<Newest>,
     pub judge: mpsc::Sender<Message>,
     pub stop: CancellationToken,
 }
@@ -116,6 +118,9 @@ impl Writer {
         let end = match attempt {
             Attempt::Done(revision) => {
                 self.beliefs.set(name, if is_deletion { None } else { *revision });
+                if let Some(revision) = revision {
+                    self.newest.acknowledged(*revision);
+                }
                 End::Acknowledged(if is_deletion { None } else { *revision })
             }
             // Two may try to remove the same state: the name of that deletion is theirs together, so a refusal of one

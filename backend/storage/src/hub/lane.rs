@@ -3,8 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use tokio::sync::Notify;
-
+use super::Wake;
 use crate::Event;
 
 /// Which of a resource's events a watch wants.
@@ -38,7 +37,7 @@ pub(super) struct Lane {
     pub first: u64,
     /// Every event of the scope with a revision above this is in the ring.
     pub floor: u64,
-    pub wake: Arc<Notify>,
+    pub wake: Arc<Wake>,
     pub watchers: usize,
 }
 
@@ -97,7 +96,7 @@ impl Lane {
 #[derive(Clone, Debug)]
 pub(crate) struct Position {
     pub next: u64,
-    pub wake: Arc<Notify>,
+    pub wake: Arc<Wake>,
 }
 
 /// What a watcher finds at its position.

@@ -7,15 +7,16 @@
 //! - An event leaves all lanes at the same moment, so lanes keep nothing in memory that the main one does not.
 
 mod lane;
+mod wake;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use parking_lot::RwLock;
-use tokio::sync::Notify;
 
 pub(crate) use lane::{Found, Position, Scope};
+pub(crate) use wake::Wake;
 
 use crate::view::{At, Objects, Slot, View};
 use crate::{Event, EventKind, Key, Obj};
@@ -100,9 +101,9 @@ impl Hub {
         Some(View { revision, objects })
     }
 
-    /// Applies events in revision order; gives whom to wake.
-    pub fn apply(&self, events: &[Arc<Event>], now: Instant) -> Vec<Arc<Notify>> {
-        let mut woken: Vec<Arc<Notify>> = Vec::new();
+    /// Applies events in revision order; gives whom to wake, and how many watches each wakes.
+    pub fn apply(&self, events: &[Arc<Event>], now: Instant) -> Vec<(Arc<Wake>, usize)> {
+        let mut woken: Vec<(Arc<Wake>, usize)> = Vec::new();
         let mut state = self.state.write();
         let state = &mut *state;
         for event in events {
@@ -117,12 +118,12 @@ impl Hub {
             state.bytes += event.weight();
             state.all.ring.push_back(event.clone());
             if state.all.watchers > 0 {
-                push_unique(&mut woken, &state.all.wake);
+                push_unique(&mut woken, &state.all);
             }
             for scope in state.scopes(event) {
                 if let Some(lane) = state.lanes.get_mut(&scope) {
                     lane.ring.push_back(event.clone());
-                    push_unique(&mut woken, &lane.wake);
+                    push_unique(&mut woken, lane);
                 }
             }
         }
@@ -153,7 +154,7 @@ impl Hub {
     }
 
     /// Replaces everything; all watchers are too late from here on. Gives whom to tell.
-    pub fn reset(&self, objects: Objects, revision: u64) -> Vec<Arc<Notify>> {
+    pub fn reset(&self, objects: Objects, revision: u64) -> Vec<Arc<Wake>> {
         let mut state = self.state.write();
         let state = &mut *state;
         state.objects = objects;
@@ -166,7 +167,7 @@ impl Hub {
     }
 
     /// Every watcher, to be told that the store closes.
-    pub fn wakers(&self) -> Vec<Arc<Notify>> {
+    pub fn wakers(&self) -> Vec<Arc<Wake>> {
         let state = self.state.read();
         std::iter::once(&state.all).chain(state.lanes.values()).map(|lane| lane.wake.clone()).collect()
     }
@@ -276,10 +277,10 @@ impl State {
     }
 }
 
-fn push_unique(woken: &mut Vec<Arc<Notify>>, wake: &Arc<Notify>) {
+fn push_unique(woken: &mut Vec<(Arc<Wake>, usize)>, lane: &Lane) {
     // Looking at the last few is enough: a batch often touches one lane many times, and waking twice is harmless.
-    if !woken.iter().rev().take(4).any(|known| Arc::ptr_eq(known, wake)) {
-        woken.push(wake.clone());
+    if !woken.iter().rev().take(4).any(|(known, _)| Arc::ptr_eq(known, &lane.wake)) {
+        woken.push((lane.wake.clone(), lane.watchers));
     }
 }
 

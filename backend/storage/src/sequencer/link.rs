@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::time::timeout;
+use tokio::time::{sleep_until, timeout};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
@@ -35,6 +35,8 @@ pub(super) struct Link {
     state: Statement,
     state_locked: Statement,
     changes: Statement,
+    /// Nothing is written before: see [`crate::sole`].
+    writes_from: Instant,
 }
 
 /// A row of [`sql::STATE`].
@@ -79,8 +81,17 @@ impl Link {
         })
         .await;
         let (commit, state, state_locked, changes) = link?;
+        step(async { Ok(client.query(sql::WRITES, &[&shared.sole.number]).await?) }).await?;
+        let writes_from = Instant::now() + shared.sole.patience();
         shared.writer_process.store(session.process, Ordering::Relaxed);
-        Ok(Self { session, commit, state, state_locked, changes })
+        Ok(Self { session, commit, state, state_locked, changes, writes_from })
+    }
+
+    /// Waits until this session may write.
+    pub(super) async fn may_write(&self) {
+        if Instant::now() < self.writes_from {
+            sleep_until(self.writes_from.into()).await;
+        }
     }
 
     pub fn is_alive(&self) -> bool {
@@ -120,6 +131,8 @@ impl Link {
     /// Begins a transaction that holds the revision row's lock, and catches up under it. False as with
     /// [`Link::catch_up`]; then the transaction is over.
     pub async fn lock(&mut self, shared: &Shared, known: &mut Known) -> Result<bool> {
+        // Not while the others wait for the lock.
+        self.may_write().await;
         let same = self.pull(shared, known, true).await?;
         if !same {
             self.unlock().await?;
@@ -189,6 +202,7 @@ impl Link {
 
     /// Sends a batch that commits by itself.
     pub async fn send(&mut self, plan: &Plan, units: &[Unit], batch: i64, turn: i64) -> Sent {
+        self.may_write().await;
         match timeout(STEP_TIMEOUT, self.execute(plan, units, batch, turn)).await {
             Ok(Ok(true)) => Sent::Committed,
             Ok(Ok(false)) => Sent::Moved,

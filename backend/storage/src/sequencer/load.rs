@@ -34,6 +34,7 @@ impl Link {
         shared.set_edge(state.edge);
         self.make_room(shared, top).await?;
         tracing::warn!(seen, found = state.revision, "acknowledged history is gone; starting a new timeline");
+        self.may_write().await;
         step(async { Ok(self.session.client.execute(sql::START_TIMELINE, &[&signed(seen), &batch]).await?) }).await?;
         Ok(())
     }

@@ -198,3 +198,47 @@ async fn a_full_queue_refuses_at_once() {
     assert!(made > 0 && refused > 0);
     assert_eq!(store.list("pods", None).items.len(), made);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_only_writer_need_not_ask_and_is_not_deceived() {
+    let config = config().await;
+    let first = open(&config).await;
+    first.write(create("a", 1)).await.unwrap();
+    let mut registry = prometheus_client::registry::Registry::default();
+    first.register_metrics(&mut registry);
+    let questions = || {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+        let line = text.lines().find(|line| line.starts_with("pilothouse_storage_revision_questions_total"));
+        line.and_then(|line| line.rsplit(' ').next()).unwrap().parse::<u64>().unwrap()
+    };
+    let (started, before) = (std::time::Instant::now(), questions());
+    for _ in 0..20_000 {
+        assert_eq!(first.fresh().await.unwrap(), first.revision());
+    }
+    let most = started.elapsed().as_millis() / config.sole_trust.as_millis() + 2;
+    let asked = u128::from(questions() - before);
+    assert!(asked <= most && asked < 20_000, "{asked} questions, {most} had been enough");
+
+    // Whoever comes is seen by the first backend with its first write, however sure that was of itself a moment ago.
+    for round in 0..12 {
+        let reading = first.clone();
+        let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let told = stop.clone();
+        // Trusts itself all the time until the other one is there.
+        let reader = tokio::spawn(async move {
+            while !told.load(std::sync::atomic::Ordering::Relaxed) {
+                reading.fresh().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        });
+        let second = open(&config).await;
+        let written = second.write(update("a", Expect::Any, round)).await.unwrap();
+        let seen = first.fresh().await.unwrap();
+        assert!(seen >= written.revision, "round {round}: {seen} is not {}", written.revision);
+        assert_eq!(number(&first.get(&key("a")).unwrap()), round);
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        reader.await.unwrap();
+        second.close().await;
+    }
+}

@@ -110,17 +110,30 @@ async fn write(cluster: Arc<Cluster>, seed: u64) {
         // The proxies look for this name when they are to cut.
         let user: Arc<str> = if random.below(20) == 0 { "cut-me".into() } else { "tester".into() };
         let outcome = store.write(Mutation { user, ..mutation }).await;
-        let mut story = cluster.story.lock();
-        match outcome {
-            Ok(object) if number > 0 => story.acknowledge(number, object.revision),
-            Ok(_) => story.written += 1,
-            Err(Error::AlreadyExists | Error::NotFound | Error::Conflict { .. }) if number > 0 => story.refuse(number),
-            Err(Error::AlreadyExists | Error::NotFound | Error::Conflict { .. }) => {}
-            Err(Error::Unavailable(_)) => {
-                drop(story);
-                sleep(Duration::from_millis(5)).await;
+        let written = outcome.as_ref().ok().map(|object| object.revision);
+        let unavailable = matches!(outcome, Err(Error::Unavailable(_)));
+        {
+            let mut story = cluster.story.lock();
+            match outcome {
+                Ok(object) if number > 0 => story.acknowledge(number, object.revision),
+                Ok(_) => story.written += 1,
+                Err(Error::AlreadyExists | Error::NotFound | Error::Conflict { .. }) if number > 0 => {
+                    story.refuse(number);
+                }
+                Err(Error::AlreadyExists | Error::NotFound | Error::Conflict { .. } | Error::Unavailable(_)) => {}
+                Err(error) => panic!("{error:?}"),
             }
-            Err(error) => panic!("{error:?}"),
+        }
+        if unavailable {
+            sleep(Duration::from_millis(5)).await;
+        }
+        // What is acknowledged here is read everywhere.
+        let other = &cluster.stores[usize::try_from(random.below(cluster.stores.len() as u64)).unwrap()];
+        if let Some(written) = written
+            && random.below(4) == 0
+            && let Ok(read) = other.fresh().await
+        {
+            assert!(read >= written, "{read} is read after {written} was acknowledged");
         }
     }
 }
