@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use http::Request;
+use http::header::{HeaderValue, USER_AGENT};
 use hyper_rustls::HttpsConnectorBuilder;
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -20,6 +22,8 @@ const KEEPALIVE_PROBES: u32 = 3;
 /// A connection that nobody uses costs memory on both sides.
 const IDLE: Duration = Duration::from_secs(30);
 const MAX_IDLE: usize = 4;
+/// Its first part is what the fields that the agent writes are owned by: the name everybody knows.
+const AGENT: HeaderValue = HeaderValue::from_static(concat!("kubelet/pilothouse-", env!("CARGO_PKG_VERSION")));
 
 fn build(config: &Config, tls: rustls::ClientConfig, token: Option<&str>) -> Result<kube::Client> {
     let uri = config.server.as_str().parse().context("the server's address")?;
@@ -39,6 +43,10 @@ fn build(config: &Config, tls: rustls::ClientConfig, token: Option<&str>) -> Res
         .pool_max_idle_per_host(MAX_IDLE)
         .build::<_, Body>(https);
     let service = ServiceBuilder::new()
+        .map_request(|mut request: Request<Body>| {
+            request.headers_mut().insert(USER_AGENT, AGENT);
+            request
+        })
         .layer(kube_config.base_uri_layer())
         .option_layer(kube_config.auth_layer()?)
         .map_err(BoxError::from)

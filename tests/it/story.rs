@@ -28,6 +28,16 @@ fn deploy_expose_scale_update_roll_back_heal() {
     space.kubectl("expose deployment web --type=NodePort --port=80 --target-port=8080");
     space.wait_pods("app=client", 1);
     let pods = space.wait_pods("app=web", 3);
+    // Who owns which fields is told by the names everybody knows.
+    let owned =
+        space.json(&format!("get pod {} --show-managed-fields", name(&pods[0])))["metadata"]["managedFields"].clone();
+    let managers = |subresource: Option<&str>| {
+        let all = owned.as_array().into_iter().flatten();
+        let these = all.filter(|entry| entry["subresource"].as_str() == subresource);
+        these.map(|entry| entry["manager"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(managers(Some("status")), ["kubelet"]);
+    assert_eq!(managers(None), ["replicaset-controller"]);
 
     // ClusterIP, DNS name, NodePort.
     let service = space.json("get service web");
