@@ -19,9 +19,10 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
 const KEEPALIVE_PROBES: u32 = 3;
+/// And by HTTP/2, while something is under way: what was sent into a connection that is dead is not waited for long.
+const PING: Duration = Duration::from_secs(10);
 /// A connection that nobody uses costs memory on both sides.
 const IDLE: Duration = Duration::from_secs(30);
-const MAX_IDLE: usize = 4;
 /// Its first part is what the fields that the agent writes are owned by: the name everybody knows.
 const AGENT: HeaderValue = HeaderValue::from_static(concat!("kubelet/pilothouse-", env!("CARGO_PKG_VERSION")));
 
@@ -36,11 +37,16 @@ fn build(config: &Config, tls: rustls::ClientConfig, token: Option<&str>) -> Res
     http.set_keepalive(Some(KEEPALIVE));
     http.set_keepalive_interval(Some(KEEPALIVE_INTERVAL));
     http.set_keepalive_retries(Some(KEEPALIVE_PROBES));
-    let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().wrap_connector(http);
+    let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http2().wrap_connector(http);
+    // Everything through one connection: a node costs a backend one, whatever it watches and however much it does at once.
     let client = HttpClient::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
-        .pool_max_idle_per_host(MAX_IDLE)
+        .http2_only(true)
+        .http2_adaptive_window(true)
+        .http2_keep_alive_interval(PING)
+        .http2_keep_alive_timeout(PING)
         .build::<_, Body>(https);
     let service = ServiceBuilder::new()
         .map_request(|mut request: Request<Body>| {

@@ -136,11 +136,23 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     };
     observe(cli.log_format, &cli.command, exporter.as_ref().ok().and_then(Option::as_ref));
     let exporter = exporter?;
+    allow_many_files();
     let outcome = runtime.block_on(dispatch(cli.command));
     if let Some(exporter) = exporter {
         exporter.shutdown();
     }
     outcome
+}
+
+/// A connection is a file, and a backend has tens of thousands of them; the limit that a process starts with is often
+/// 1,024, for the sake of programs that use `select`.
+fn allow_many_files() {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let raised = getrlimit(Resource::RLIMIT_NOFILE)
+        .and_then(|(soft, hard)| if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) });
+    if let Err(error) = raised {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
 }
 
 fn main() -> ExitCode {
