@@ -6,7 +6,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::schema::{Node, Schema};
+use crate::schema::{Field, Node, Schema};
 
 /// Adds what `schema` says is always written to `value` and everything in it, and takes out zeros that are not.
 pub fn complete(schema: &Schema, value: &mut Value) {
@@ -32,8 +32,9 @@ fn add(schema: &Schema, value: &mut Value, structs: bool) {
                 }
             }
             if !structs {
-                let omitted = |name: &str| fields.field(name).is_some_and(|field| field.shape.omitted);
-                map.retain(|name, value| !(is_zero(value) && omitted(name)));
+                let nothing =
+                    |field: &Field, value: &Value| field.shape.omitted && is_zero_of(field.schema.get(), value);
+                map.retain(|name, value| !fields.field(name).is_some_and(|field| nothing(field, value)));
             }
             for (name, value) in map.iter_mut() {
                 if let (Value::Object(_) | Value::Array(_), Some(field)) = (&*value, fields.field(name)) {
@@ -47,8 +48,12 @@ fn add(schema: &Schema, value: &mut Value, structs: bool) {
     }
 }
 
-/// What Go calls zero of a scalar.
-pub(crate) fn is_zero(value: &Value) -> bool {
+/// What Go calls zero of a scalar. A text is none where a number could be.
+pub(crate) fn is_zero_of(schema: &Schema, value: &Value) -> bool {
+    is_zero(value) && !(value.is_string() && matches!(schema.node, Node::IntOrString))
+}
+
+fn is_zero(value: &Value) -> bool {
     match value {
         Value::Bool(on) => !on,
         Value::Number(number) => number.as_f64() == Some(0.0),

@@ -139,13 +139,19 @@ fn scale(suffix: &str) -> Result<(Scale, Format), String> {
         "Ei" => two(60),
         _ => {
             let Some(exponent) = suffix.strip_prefix(['e', 'E']) else {
-                let known = suffix.bytes().all(|b| b.is_ascii_digit() || b"eEinumkKMGTP+-".contains(&b));
-                return Err(if known { SUFFIX_WRONG } else { FORMAT_WRONG }.to_owned());
+                return Err(wrong_suffix(suffix).to_owned());
             };
-            let exponent: i32 = exponent.parse().map_err(|_| SUFFIX_WRONG.to_owned())?;
+            let exponent: i32 = exponent.parse().map_err(|_| wrong_suffix(suffix).to_owned())?;
             Ok((Scale::Ten(exponent), Format::DecimalExponent))
         }
     }
+}
+
+/// What is wrong with a suffix that is none: its form (letters, a sign, digits), or what it says.
+fn wrong_suffix(suffix: &str) -> &'static str {
+    let rest = suffix.trim_start_matches(|c| "eEinumkKMGTP".contains(c));
+    let rest = rest.strip_prefix(['+', '-']).unwrap_or(rest);
+    if rest.bytes().all(|b| b.is_ascii_digit()) { SUFFIX_WRONG } else { FORMAT_WRONG }
 }
 
 /// The nano units of `whole.fraction × scale`, saturating, rounded up.

@@ -7,6 +7,7 @@
 //!
 //! Invariants: recursion is bounded by `limits::MAX_JSON_DEPTH`; a decoded object has no field its schema lacks.
 
+mod gotime;
 mod message;
 mod path;
 mod scalars;

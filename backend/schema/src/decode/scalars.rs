@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use super::gotime;
+
 /// Upstream's words for text that is no quantity.
 pub const NO_QUANTITY: &str =
     "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
@@ -43,25 +45,21 @@ pub fn time(text: &str, precision: Precision) -> Result<String, String> {
     if precision == Precision::Seconds && is_canonical_time(text) {
         return Ok(text.to_owned());
     }
-    let Some(time) = parse_time(text) else {
-        let layout = match precision {
-            Precision::Seconds => "2006-01-02T15:04:05Z07:00",
-            Precision::Micros => "2006-01-02T15:04:05.000000Z07:00",
-        };
-        return Err(format!("parsing time {text:?} as {layout:?}: cannot parse {text:?} as \"2006\""));
+    let (layout, format) = match precision {
+        Precision::Seconds => (gotime::SECONDS, "%Y-%m-%dT%H:%M:%SZ"),
+        Precision::Micros => (gotime::MICROS, "%Y-%m-%dT%H:%M:%S.%6fZ"),
     };
-    let format = match precision {
-        Precision::Seconds => "%Y-%m-%dT%H:%M:%SZ",
-        Precision::Micros => "%Y-%m-%dT%H:%M:%S.%6fZ",
-    };
-    Ok(time.strftime(format).to_string())
+    Ok(gotime::parse(text, layout)?.strftime(format).to_string())
 }
 
-/// RFC 3339 with `T` and an offset; the more liberal forms that Go refuses are refused.
+/// Go's zero time: it is none.
+pub fn is_zero_time(text: &str) -> bool {
+    text.starts_with("0001-01-01T00:00:00") && text.bytes().skip(19).all(|b| matches!(b, b'.' | b'0' | b'Z'))
+}
+
+/// A time that was written by the server.
 pub fn parse_time(text: &str) -> Option<Timestamp> {
-    let bytes = text.as_bytes();
-    let shaped = bytes.len() >= 20 && bytes.len() <= 64 && bytes.get(10) == Some(&b'T') && !text.contains('[');
-    if shaped { text.parse().ok() } else { None }
+    gotime::parse(text, gotime::SECONDS).ok()
 }
 
 /// `2026-01-02T03:04:05Z` with every part in its range, days of short months left to the parser.

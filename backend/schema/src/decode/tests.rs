@@ -300,13 +300,18 @@ fn patched_objects() {
 #[test]
 fn times_and_bytes() {
     use super::scalars::{Precision, bytes, time};
-    for (given, seconds, micros) in [
-        ("2026-01-02T03:04:05Z", "2026-01-02T03:04:05Z", "2026-01-02T03:04:05.000000Z"),
-        ("2026-01-31T03:04:05.123456789+02:00", "2026-01-31T01:04:05Z", "2026-01-31T01:04:05.123456Z"),
+    for (given, precision, written) in [
+        ("2026-01-02T03:04:05Z", Precision::Seconds, "2026-01-02T03:04:05Z"),
+        ("2026-01-31T03:04:05.123456789+02:00", Precision::Seconds, "2026-01-31T01:04:05Z"),
+        ("2026-01-31T03:04:05.123456+02:00", Precision::Micros, "2026-01-31T01:04:05.123456Z"),
     ] {
-        assert_eq!(time(given, Precision::Seconds).as_deref(), Ok(seconds));
-        assert_eq!(time(given, Precision::Micros).as_deref(), Ok(micros));
+        assert_eq!(time(given, precision).as_deref(), Ok(written));
     }
+    // What Go takes for no time at all is none.
+    let event = builtin().gvk("", "v1", "Event").expect("a built-in kind");
+    let body = br#"{"metadata":{"name":"a"},"firstTimestamp":"0001-01-01T00:00:00Z","eventTime":"0001-01-01T00:00:00.000000Z"}"#;
+    let read = decode(event, body, Format::Json, FieldValidation::Strict).expect("an event").object;
+    assert!(read.get("firstTimestamp").is_none() && read.get("eventTime").is_none(), "{read}");
     for wrong in [
         "",
         "2026-01-02",

@@ -10,7 +10,7 @@ use super::message::go_type_at;
 use super::path::Path;
 use super::scalars::{self, Precision};
 use crate::schema::{Node, Schema, Struct};
-use crate::written::is_zero;
+use crate::written::is_zero_of;
 
 /// Most unknown or duplicate fields that are reported; upstream's limit.
 const MAX_REPORTED: usize = 100;
@@ -130,7 +130,13 @@ impl<'p> Seed<'_, 'p> {
             Node::Bytes => scalars::bytes(&text),
             _ => return self.mismatch("string", Value::String(text)),
         };
-        canonical.map(Value::String).map_err(|text| self.report.fatal(text))
+        match canonical {
+            Ok(time) if matches!(schema.node, Node::Time | Node::MicroTime) && scalars::is_zero_time(&time) => {
+                Ok(Value::Null)
+            }
+            Ok(text) => Ok(Value::String(text)),
+            Err(why) => Err(self.report.fatal(why)),
+        }
     }
 }
 
@@ -278,7 +284,11 @@ impl Seed<'_, '_> {
                 }
                 Value::Object(items) => items.is_empty() && !custom && !field.required && is_map(field.schema.get()),
                 // What is applied is owned, zeros too. What is always written comes back when the object is complete.
-                _ => (field.shape.omitted || field.shape.written) && !self.report.apply && is_zero(&value),
+                _ => {
+                    (field.shape.omitted || field.shape.written)
+                        && !self.report.apply
+                        && is_zero_of(field.schema.get(), &value)
+                }
             };
             if dropped {
                 out.remove(&*field.name);
