@@ -6,6 +6,41 @@ use std::sync::LazyLock;
 use pilothouse_api::names;
 use regex::Regex;
 
+/// Whether it is a format of strings.
+pub fn is_known(format: &str) -> bool {
+    KNOWN.contains(&format)
+}
+
+const KNOWN: [&str; 27] = [
+    "bsonobjectid",
+    "byte",
+    "cidr",
+    "creditcard",
+    "date",
+    "date-time",
+    "datetime",
+    "duration",
+    "email",
+    "hexcolor",
+    "hostname",
+    "ipv4",
+    "ipv6",
+    "isbn",
+    "isbn10",
+    "isbn13",
+    "k8s-long-name",
+    "k8s-short-name",
+    "mac",
+    "password",
+    "rgbcolor",
+    "ssn",
+    "uri",
+    "uuid",
+    "uuid3",
+    "uuid4",
+    "uuid5",
+];
+
 /// Whether a text has a format; unknown formats are had by all.
 pub fn has(format: &str, text: &str) -> bool {
     match format {

@@ -10,6 +10,7 @@ mod defaults;
 mod embedded;
 mod formats;
 mod lint;
+mod numbers;
 mod prune;
 mod rules;
 mod validate;

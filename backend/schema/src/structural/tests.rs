@@ -132,8 +132,8 @@ fn validation() {
         spec("size", json!(11)),
         expect![[r#"
         {"must":"","size":11}
-        spec.size: Invalid value: 11: spec.size in body should be less than or equal to 9
-        spec.size: Invalid value: 11: spec.size in body should be a multiple of 2"#]],
+        spec.size: Invalid value: 11: spec.size in body should be a multiple of 2
+        spec.size: Invalid value: 11: spec.size in body should be less than or equal to 9"#]],
     );
     check(
         &of,

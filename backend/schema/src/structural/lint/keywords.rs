@@ -17,38 +17,50 @@ pub enum Spot<'f> {
     Below(&'f str),
 }
 
+/// What is found: upstream tells of patterns with the structure, and of everything else after it.
+#[derive(Default)]
+pub struct Found {
+    pub errors: ErrorList,
+    pub patterns: ErrorList,
+}
+
 /// Judges one place and all below it. True: something there is no structure at all.
-pub fn place(fields: &Fields, path: &Path, spot: Spot<'_>, depth: usize, errors: &mut ErrorList) -> bool {
+pub fn place(fields: &Fields, path: &Path, spot: Spot<'_>, depth: usize, found: &mut Found) -> bool {
     if depth > MAX_DEPTH {
-        errors.push(Error::invalid(path.clone(), "", "the schema nests too deeply"));
+        found.errors.push(Error::invalid(path.clone(), "", "the schema nests too deeply"));
         return true;
     }
-    let mut unsupported = own(fields, path, spot, errors);
+    let mut unsupported = own(fields, path, spot, found);
     let below = if spot == Spot::Root { Spot::Elsewhere } else { spot };
     for (name, inner) in properties(fields) {
         let known = spot == Spot::Root && OBJECT_FIELDS.contains(&name.as_str());
         let spot = if known { Spot::Below(name) } else { below };
-        unsupported |= place(inner, &property_at(path, name), spot, depth + 1, errors);
+        unsupported |= place(inner, &property_at(path, name), spot, depth + 1, found);
     }
     for key in ["additionalProperties", "not", "items"] {
         if let Some(inner) = fields.get(key).and_then(Value::as_object) {
-            unsupported |= place(inner, &path.child(key), below, depth + 1, errors);
+            unsupported |= place(inner, &path.child(key), below, depth + 1, found);
         }
+    }
+    for (at, inner) in fields.get("items").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        let Some(inner) = inner.as_object() else { continue };
+        unsupported |= place(inner, &path.child("items").index(at), below, depth + 1, found);
     }
     for junctor in JUNCTORS {
         for (at, inner) in fields.get(junctor).and_then(Value::as_array).into_iter().flatten().enumerate() {
             let Some(inner) = inner.as_object() else { continue };
-            unsupported |= place(inner, &path.child(junctor).index(at), below, depth + 1, errors);
+            unsupported |= place(inner, &path.child(junctor).index(at), below, depth + 1, found);
         }
     }
     unsupported
 }
 
-fn own(fields: &Fields, path: &Path, spot: Spot<'_>, errors: &mut ErrorList) -> bool {
+fn own(fields: &Fields, path: &Path, spot: Spot<'_>, found: &mut Found) -> bool {
     let of = text(fields, "type");
     if !of.is_empty() && !TYPES.contains(&of) {
-        errors.push(Error::not_supported(path.child("type"), of, &TYPES));
+        found.errors.push(Error::not_supported(path.child("type"), of, &TYPES));
     }
+    let errors = &mut found.errors;
     let has_default = fields.get("default").is_some_and(|default| !default.is_null());
     if let (Spot::Below(name), true) = (spot, has_default) {
         let detail = format!("must not be set in top-level {name}");
@@ -76,13 +88,14 @@ fn own(fields: &Fields, path: &Path, spot: Spot<'_>, errors: &mut ErrorList) -> 
     if !pattern.is_empty()
         && let Err(why) = crate::structural::convert::pattern(pattern)
     {
-        errors.push(Error::invalid(path.child("pattern"), pattern, why));
+        found.patterns.push(Error::invalid(path.child("pattern"), pattern, why));
     }
     if fields.get("additionalProperties").is_some_and(|rest| *rest != true) && properties(fields).next().is_some() {
         let detail = "additionalProperties and properties are mutual exclusive";
         errors.push(Error::forbidden(path.child("additionalProperties"), detail));
     }
     if fields.get("x-kubernetes-preserve-unknown-fields").is_some_and(|value| value == false) {
+        unsupported = true;
         let at = path.child("x-kubernetes-preserve-unknown-fields");
         errors.push(Error::invalid(at, false, "must be true or undefined"));
     }

@@ -1,8 +1,8 @@
 //! What keeps a schema from being structural, told when it is written.
 //! Source: <https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/#specifying-a-structural-schema>
 //!
-//! As upstream in two passes: what every schema may say (`keywords`), those in junctors too, and what the structure must
-//! be; then defaults and rules, for which the schema has to be sound.
+//! As upstream in two passes: what the structure must be, with the defaults of a sound one, and what every schema may say
+//! (`keywords`), those in junctors too; then rules, for which all has to be sound.
 
 mod conditions;
 mod defaults;
@@ -26,28 +26,37 @@ type Fields = Map<String, Value>;
 
 /// All that is wrong with the schema of a custom resource's version, which is at `path`.
 pub fn lint(gvk: Gvk, schema: &Value, path: &Path) -> ErrorList {
-    let mut errors = ErrorList::new();
-    let Some(fields) = schema.as_object() else { return errors };
+    let mut found = keywords::Found::default();
+    let Some(fields) = schema.as_object() else { return found.errors };
     if on(fields, "nullable") {
-        errors.push(Error::forbidden(path.child("nullable"), "nullable cannot be true at the root"));
+        found.errors.push(Error::forbidden(path.child("nullable"), "nullable cannot be true at the root"));
     }
-    let unsupported = keywords::place(fields, path, keywords::Spot::Root, 0, &mut errors);
+    let unsupported = keywords::place(fields, path, keywords::Spot::Root, 0, &mut found);
+    let mut errors = found.patterns;
     // What cannot be read as a structure is not judged as one.
     if !unsupported {
         place(fields, path, Level::Root, 0, &mut errors);
         conditions::complete(fields, path, &mut errors);
+        if errors.is_empty() {
+            built(gvk, schema, path, found.errors.is_empty(), &mut errors);
+        }
     }
-    if !errors.is_empty() {
-        return errors;
-    }
+    errors.extend(found.errors);
+    errors
+}
+
+/// What only a sound structure can be judged by; the rest of it may be wrong unless it is `fine`.
+fn built(gvk: Gvk, schema: &Value, path: &Path, fine: bool, errors: &mut ErrorList) {
     match Schema::from_structural(gvk, schema) {
         Ok(built) => {
-            defaults::lint(&built, path, &mut errors);
-            rules::lint(&built, path, &mut errors);
+            defaults::lint(&built, path, errors);
+            if fine && errors.is_empty() {
+                rules::lint(&built, path, errors);
+            }
         }
-        Err(why) => errors.push(Error::invalid(path.clone(), "", why)),
+        Err(why) if fine => errors.push(Error::invalid(path.clone(), "", why)),
+        Err(_) => {}
     }
-    errors
 }
 
 fn text<'f>(fields: &'f Fields, name: &str) -> &'f str {
