@@ -22,7 +22,7 @@ const ACCUMULATOR: &str = "@result";
 
 static ENV: LazyLock<Arc<Env>> = LazyLock::new(|| {
     let mut env = Env::stdlib();
-    for of in two_variable_macros() {
+    for of in own_macros() {
         // A macro that the crate comes to know by itself is not needed twice.
         let _ = env.add_macro(of);
     }
@@ -131,8 +131,9 @@ fn variable(helper: &MacroExprHelper<'_>, expr: IdedExpr) -> Result<String, Pars
     }
 }
 
-/// `all`, `exists`, `existsOne`, `transformList`, `transformMap` over two variables: index or key, and value.
-fn two_variable_macros() -> Vec<Macro> {
+/// `all`, `exists`, `existsOne`, `transformList`, `transformMap`, `transformMapEntry` over two variables: index or key,
+/// and value; and `sortBy`.
+fn own_macros() -> Vec<Macro> {
     let mut all = Vec::new();
     for name in ["all", "exists", "existsOne"] {
         all.push(Macro::receiver(name, 3, move |helper, target, args| {
@@ -140,13 +141,60 @@ fn two_variable_macros() -> Vec<Macro> {
         }));
     }
     for arguments in [3, 4] {
-        for (name, map) in [("transformList", false), ("transformMap", true)] {
+        for (name, into) in
+            [("transformList", Into::List), ("transformMap", Into::Map), ("transformMapEntry", Into::Entries)]
+        {
             all.push(Macro::receiver(name, arguments, move |helper, target, args| {
-                transform(map, helper, target, args).map(Some)
+                transform(into, helper, target, args).map(Some)
             }));
         }
     }
+    all.push(Macro::receiver("sortBy", 2, |helper, target, args| sort_by(helper, target, args).map(Some)));
     all
+}
+
+/// What a transformation makes: items, values under the same keys, or entries of any keys.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Into {
+    List,
+    Map,
+    Entries,
+}
+
+/// `list.sortBy(x, key)`: the list is bound to a name, so that it is computed once, and sorted by what it is mapped to.
+fn sort_by(
+    helper: &mut MacroExprHelper<'_>,
+    target: &mut Option<IdedExpr>,
+    args: &mut Vec<IdedExpr>,
+) -> Result<IdedExpr, ParseError> {
+    const SORTED: &str = "@sorted";
+    let name = variable(helper, args.remove(0))?;
+    let key = args.remove(0);
+    let accu = accumulator(helper);
+    let one = helper.next_expr(Expr::List(ListExpr::new(vec![key])));
+    let keys = ComprehensionExpr {
+        iter_range: helper.next_expr(Expr::Ident(SORTED.to_owned())),
+        iter_var: name,
+        iter_var2: None,
+        accu_var: ACCUMULATOR.to_owned(),
+        accu_init: helper.next_expr(Expr::List(ListExpr::new(Vec::new()))),
+        loop_cond: literal(helper, LiteralValue::Boolean(true.into())),
+        loop_step: helper.next_expr(call(operators::ADD, vec![accu, one])),
+        result: accumulator(helper),
+    };
+    let keys = helper.next_expr(Expr::Comprehension(Box::new(keys)));
+    let list = helper.next_expr(Expr::Ident(SORTED.to_owned()));
+    let bound = ComprehensionExpr {
+        iter_range: helper.next_expr(Expr::List(ListExpr::new(Vec::new()))),
+        iter_var: "@none".to_owned(),
+        iter_var2: None,
+        accu_var: SORTED.to_owned(),
+        accu_init: target.take().unwrap_or_default(),
+        loop_cond: literal(helper, LiteralValue::Boolean(false.into())),
+        loop_step: helper.next_expr(Expr::Ident(SORTED.to_owned())),
+        result: helper.next_expr(call(crate::eval::SORT_BY, vec![list, keys])),
+    };
+    Ok(helper.next_expr(Expr::Comprehension(Box::new(bound))))
 }
 
 fn accumulator(helper: &mut MacroExprHelper<'_>) -> IdedExpr {
@@ -222,7 +270,7 @@ fn quantifier(
 }
 
 fn transform(
-    map: bool,
+    into: Into,
     helper: &mut MacroExprHelper<'_>,
     target: &mut Option<IdedExpr>,
     args: &mut Vec<IdedExpr>,
@@ -232,10 +280,14 @@ fn transform(
     let filter = args.pop();
     let accu = accumulator(helper);
     let go_on = literal(helper, LiteralValue::Boolean(true.into()));
-    let (init, step) = if map {
-        let key = helper.next_expr(Expr::Ident(of.variables.0.clone()));
-        let entry = EntryExpr::MapEntry(MapEntryExpr { key, value: of_each, optional: false });
-        let added = helper.next_expr(Expr::Map(MapExpr { entries: vec![IdedEntryExpr { id: 0, expr: entry }] }));
+    let (init, step) = if into != Into::List {
+        let added = if into == Into::Entries {
+            of_each
+        } else {
+            let key = helper.next_expr(Expr::Ident(of.variables.0.clone()));
+            let entry = EntryExpr::MapEntry(MapEntryExpr { key, value: of_each, optional: false });
+            helper.next_expr(Expr::Map(MapExpr { entries: vec![IdedEntryExpr { id: 0, expr: entry }] }))
+        };
         let step = helper.next_expr(call(crate::eval::INSERT, vec![accu, added]));
         (helper.next_expr(Expr::Map(MapExpr::default())), step)
     } else {

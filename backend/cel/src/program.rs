@@ -43,7 +43,8 @@ pub struct Program {
 /// What is wrong with it, with its place: `ERROR: <input>:1:6: undefined field 'x'` and the line it is in.
 pub fn compile(source: &str, env: &Env) -> Result<Program, CompileError> {
     let parsed = parse(source)?;
-    let mut checker = Checker { source, info: &parsed.info, scope: env.variables.clone(), wrong: Vec::new() };
+    let mut checker =
+        Checker { source, info: &parsed.info, scope: env.variables.clone(), wrong: Vec::new(), in_format: 0 };
     let known = checker.check(&parsed.root)?;
     if !checker.wrong.is_empty() {
         let lines: Vec<String> = checker.wrong.iter().map(ToString::to_string).collect();

@@ -136,6 +136,22 @@ fn lists_and_sets() {
         ("['a', 'b'].join('-')", "\"a-b\""),
         ("self.names.join()", "\"ab\""),
         ("size(self.list) + self.list.size()", "6"),
+        ("lists.range(3)", "[0,1,2]"),
+        ("[2, 1, 2, 1].distinct()", "[2,1]"),
+        ("[{'a': 1}, {'a': 1}, {'a': 2}].distinct().size()", "2"),
+        ("self.list.first().value() == self.list[0] && self.list.last().value() == self.list[2]", "true"),
+        ("[1].filter(x, x > 1).first().hasValue()", "false"),
+        ("[[1], [2, 3]].flatten()", "[1,2,3]"),
+        ("[[[1]], [[2, 3]]].flatten(2)", "[1,2,3]"),
+        ("[1, 2].reverse()", "[2,1]"),
+        ("[1, 2, 3].slice(1, 3)", "[2,3]"),
+        ("[1].slice(0, 2)", "error: cannot slice(0, 2), list is length 1"),
+        ("[3, 1, 2].sort()", "[1,2,3]"),
+        ("[3, 1, 2].sortBy(x, -x)", "[3,2,1]"),
+        ("['ccc', 'a', 'bb'].sortBy(x, x.size()).sortBy(x, x)", "[\"a\",\"bb\",\"ccc\"]"),
+        ("{'a': 1}.transformMapEntry(k, v, {v: k})", "{\"1\":\"a\"}"),
+        ("optional.unwrap([optional.of(1), optional.none()])", "[1]"),
+        ("[self.?name, self.?other].unwrapOpt()", "[\"web\"]"),
         ("sets.contains([1, 2], [2])", "true"),
         ("sets.equivalent([1, 2], [2, 1, 1])", "true"),
         ("sets.intersects([1], [2])", "false"),
@@ -264,9 +280,24 @@ fn types() {
     typed(
         "self.name.matches('[')",
         expect![[r#"
-        ERROR: <input>:1:19: invalid matches argument: error parsing regexp: unclosed character class: `[`
+        ERROR: <input>:1:19: invalid matches argument
          | self.name.matches('[')
          | ..................^"#]],
+    );
+    typed(
+        "[1, 'a'].size() > 0",
+        expect![[r#"
+        ERROR: <input>:1:5: expected type 'int' but found 'string'
+         | [1, 'a'].size() > 0
+         | ....^"#]],
+    );
+    typed("'%s %d'.format(['a', 1]) == self.name && {1: [], 2: ['a']}.size() == 2", expect!["bool 69"]);
+    typed(
+        "duration('x') > duration('1h')",
+        expect![[r#"
+        ERROR: <input>:1:10: invalid duration argument
+         | duration('x') > duration('1h')
+         | .........^"#]],
     );
     typed(
         "1 +",

@@ -6,7 +6,7 @@
 mod operators;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use cel::common::ast::{
     CallExpr, ComprehensionExpr, EntryExpr, Expr, IdedExpr, LiteralValue, SelectExpr, SourceInfo, operators as op,
@@ -17,13 +17,20 @@ use crate::error::CompileError;
 use crate::eval::{qualified_type, type_named};
 use crate::library;
 use crate::parse::{located, place};
-use crate::types::{ListKind, Size, Type};
+use crate::types::{Field, ListKind, ObjectType, Size, Type};
 
 /// A size that nobody limits counts as this.
 pub(crate) const UNLIMITED: u64 = 3 * 1024 * 1024;
 
 /// How much is told of one expression that is all wrong.
 const MAX_ERRORS: usize = 100;
+
+/// One step of a JSON patch, as mutations build it.
+static JSON_PATCH: LazyLock<Arc<ObjectType>> = LazyLock::new(|| {
+    let fields = [("op", Type::STRING), ("path", Type::STRING), ("from", Type::STRING), ("value", Type::Dyn)];
+    let field = |(name, of): (&str, Type)| (name.to_owned(), Field { name: name.to_owned(), of });
+    Arc::new(ObjectType { name: "JSONPatch".to_owned(), fields: fields.map(field).into_iter().collect() })
+});
 
 /// What is known of an expression.
 #[derive(Clone, Debug)]
@@ -48,6 +55,8 @@ pub(crate) struct Checker<'a> {
     pub scope: Vec<(String, Type)>,
     /// What was found so far. What is wrong is anything from there on, so that all that is wrong is told at once.
     pub wrong: Vec<CompileError>,
+    /// How many calls of `format` are around.
+    pub in_format: usize,
 }
 
 pub(crate) fn most(size: Size) -> u64 {
@@ -56,7 +65,11 @@ pub(crate) fn most(size: Size) -> u64 {
 
 impl Checker<'_> {
     fn error(&self, at: &IdedExpr, message: &str) -> CompileError {
-        let offset = self.info.offset_for(at.id).map_or(0, |(start, _)| start as usize);
+        self.error_at(at.id, message)
+    }
+
+    fn error_at(&self, id: u64, message: &str) -> CompileError {
+        let offset = self.info.offset_for(id).map_or(0, |(start, _)| start as usize);
         let (line, column) = place(self.source, offset);
         CompileError(located(self.source, line, column, message))
     }
@@ -82,12 +95,13 @@ impl Checker<'_> {
                 None => self.select(expr, select),
             },
             Expr::List(list) => {
-                let (mut of, mut spent) = (Type::Free, cost::LIST);
+                let (mut of, mut spent, mut first) = (Type::Free, cost::LIST, None);
                 for (at, element) in list.elements.iter().enumerate() {
                     let mut known = self.check(element)?;
                     if list.optional_indices.contains(&at) {
                         known.of = self.unwrapped(element, &known.of)?;
                     }
+                    self.alike(element, &mut first, &known.of)?;
                     spent = spent.saturating_add(known.cost);
                     of = of.join(&known.of).unwrap_or(Type::Dyn);
                 }
@@ -96,12 +110,15 @@ impl Checker<'_> {
             }
             Expr::Map(map) => {
                 let (mut keys, mut values, mut spent) = (Type::Free, Type::Free, cost::MAP);
+                let (mut first_key, mut first_value) = (None, None);
                 for entry in &map.entries {
                     let EntryExpr::MapEntry(entry) = &entry.expr else { continue };
                     let (key, mut value) = (self.check(&entry.key)?, self.check(&entry.value)?);
                     if entry.optional {
                         value.of = self.unwrapped(&entry.value, &value.of)?;
                     }
+                    self.alike(&entry.key, &mut first_key, &key.of)?;
+                    self.alike(&entry.value, &mut first_value, &value.of)?;
                     spent = spent.saturating_add(key.cost).saturating_add(value.cost);
                     keys = keys.join(&key.of).unwrap_or(Type::Dyn);
                     values = values.join(&value.of).unwrap_or(Type::Dyn);
@@ -116,18 +133,48 @@ impl Checker<'_> {
                         self.error(expr, &format!("undeclared reference to '{}' (in container '')", of.type_name))
                     );
                 }
+                let typed = (of.type_name == "JSONPatch").then(|| Arc::clone(&JSON_PATCH));
                 let mut spent = cost::STRUCT;
                 for entry in &of.entries {
                     if let EntryExpr::StructField(field) = &entry.expr {
-                        spent = spent.saturating_add(self.check(&field.value)?.cost);
+                        let value = self.check(&field.value)?;
+                        if let Some(typed) = &typed {
+                            self.field_takes(entry.id, typed, &field.field, &value.of)?;
+                        }
+                        spent = spent.saturating_add(value.cost);
                     }
                 }
-                Ok(Known::new(Type::Dyn, spent))
+                Ok(Known::new(typed.map_or(Type::Dyn, Type::Object), spent))
             }
             Expr::Call(call) => self.call(expr, call),
             Expr::Comprehension(of) => self.comprehension(of),
             Expr::Unspecified => Err(self.error(expr, "unexpected expression")),
         }
+    }
+
+    fn field_takes(&self, at: u64, of: &ObjectType, name: &str, given: &Type) -> Result<(), CompileError> {
+        let wanted = of.fields.get(name).map(|field| &field.of);
+        if wanted.is_some_and(|wanted| wanted.takes(given)) {
+            return Ok(());
+        }
+        let wanted = wanted.map(ToString::to_string).unwrap_or_default();
+        let given = if *given == Type::Null { "null".to_owned() } else { given.to_string() };
+        let text = format!("expected type of field '{name}' is '{wanted}' but provided type is '{given}'");
+        Err(self.error_at(at, &text))
+    }
+
+    /// The members of a literal are of one type, unless they are what a text is made of. What is not known is let be.
+    fn alike(&self, at: &IdedExpr, first: &mut Option<Type>, of: &Type) -> Result<(), CompileError> {
+        match first {
+            None => *first = Some(of.clone()),
+            Some(first) if self.in_format > 0 || first.takes(of) || of.takes(first) => {}
+            Some(first) => {
+                let shown = |of: &Type| if *of == Type::Null { "null".to_owned() } else { of.to_string() };
+                let text = format!("expected type '{}' but found '{}'", shown(first), shown(of));
+                return Err(self.error(at, &text));
+            }
+        }
+        Ok(())
     }
 
     fn unwrapped(&self, at: &IdedExpr, of: &Type) -> Result<Type, CompileError> {
@@ -189,7 +236,11 @@ impl Checker<'_> {
                 }
             }
             let mut args = vec![self.check(target)?];
-            args.extend(self.all(&call.args)?);
+            let formats = usize::from(call.func_name == "format");
+            self.in_format += formats;
+            let given = self.all(&call.args);
+            self.in_format -= formats;
+            args.extend(given?);
             self.constant_pattern(call)?;
             return self.overload(at, &call.func_name, true, &args);
         }
@@ -218,6 +269,7 @@ impl Checker<'_> {
             (name, _) => {
                 let args = self.all(&call.args)?;
                 self.constant_pattern(call)?;
+                self.constant_time(call)?;
                 let types: Vec<Type> = args.iter().map(|known| known.of.clone()).collect();
                 let below = args.iter().fold(0u64, |sum, known| sum.saturating_add(known.cost));
                 match operators::result(name, &types) {
@@ -244,9 +296,23 @@ impl Checker<'_> {
             && let Expr::Literal(LiteralValue::String(text)) = &pattern.expr
             && let Err(error) = library::compile_pattern(text.inner())
         {
-            return Err(self.error(pattern, &format!("invalid {} argument: {error}", call.func_name)));
+            // Upstream does not say what is wrong with that of `matches`.
+            let why = if call.func_name == "matches" { String::new() } else { format!(": {error}") };
+            return Err(self.error(pattern, &format!("invalid {} argument{why}", call.func_name)));
         }
         Ok(())
+    }
+
+    /// So is a time.
+    fn constant_time(&self, call: &CallExpr) -> Result<(), CompileError> {
+        let [argument] = call.args.as_slice() else { return Ok(()) };
+        let Expr::Literal(LiteralValue::String(text)) = &argument.expr else { return Ok(()) };
+        let fine = match call.func_name.as_str() {
+            "duration" => library::time::parse_duration(text.inner()).is_some(),
+            "timestamp" => library::time::parse_timestamp(text.inner()).is_some(),
+            _ => true,
+        };
+        if fine { Ok(()) } else { Err(self.error(argument, &format!("invalid {} argument", call.func_name))) }
     }
 
     fn no_overload(&self, at: &IdedExpr, name: &str, member: bool, args: &[Type]) -> CompileError {

@@ -20,6 +20,8 @@ use crate::value::{Key, List, Map, Text, Value};
 
 /// Adds the entries of a map to another; an operator of our own, made by macros only.
 pub(crate) const INSERT: &str = "@insert";
+/// A list in the order of the keys of its items.
+pub(crate) const SORT_BY: &str = "@sortByAssociatedKeys";
 
 pub(crate) struct Evaluator<'a, 'b> {
     pub budget: &'b Budget,

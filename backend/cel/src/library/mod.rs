@@ -11,6 +11,7 @@ mod optional;
 mod quantity;
 mod regexes;
 mod semvers;
+mod sequences;
 mod sets;
 mod strings;
 pub(crate) mod time;
@@ -92,6 +93,7 @@ const ALL: &[&[Overload]] = &[
     quantity::ALL,
     regexes::ALL,
     semvers::ALL,
+    sequences::ALL,
     sets::ALL,
     strings::ALL,
     time::ALL,

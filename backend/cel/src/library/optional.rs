@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Cost, Overload, T, global, member};
 use crate::error::{Error, Result};
-use crate::value::Value;
+use crate::value::{List, Value};
 
 const OPTIONAL: T = T::Optional(&T::A);
 
@@ -18,11 +18,23 @@ pub(crate) const ALL: &[Overload] = &[
     member("value", &[OPTIONAL], T::A, Cost::One, |args| {
         inner(args)?.ok_or_else(|| Error::new("optional.none() dereference"))
     }),
+    global("optional.unwrap", &[T::List(&OPTIONAL)], T::List(&T::A), Cost::Each(0), unwrap),
+    member("unwrapOpt", &[T::List(&OPTIONAL)], T::List(&T::A), Cost::Each(0), unwrap),
     member("or", &[OPTIONAL, OPTIONAL], OPTIONAL, Cost::One, |args| {
         Ok(if inner(args)?.is_some() { args[0].clone() } else { args[1].clone() })
     }),
     member("orValue", &[OPTIONAL, T::A], T::A, Cost::One, |args| Ok(inner(args)?.unwrap_or_else(|| args[1].clone()))),
 ];
+
+/// Those of a list that are there.
+fn unwrap<'a>(args: &[Value<'a>]) -> Result<Value<'a>> {
+    let Value::List(list) = &args[0] else { return Err(Error::no_such_overload()) };
+    let mut there = Vec::new();
+    for item in list.iter() {
+        there.extend(inner(&[item])?);
+    }
+    Ok(Value::List(List::Owned(Arc::new(there))))
+}
 
 pub(super) fn some(value: Value<'_>) -> Value<'_> {
     Value::Optional(Some(Arc::new(value)))
