@@ -191,7 +191,7 @@ impl Kind {
         let plain_status =
             self.is_custom() && !self.splits_status() && !semantic_eq(new.at("status"), old.at("status"));
         // Where a pod runs is not a wish of its author's: binding does not count.
-        if subresource != "binding" && (plain_status || strategy.generation.counts(new, old)) {
+        if subresource != "binding" && (plain_status || strategy.generation.counts(self.written_form(), new, old)) {
             let generation = old.int("metadata.generation").unwrap_or_default() + 1;
             object(new, "metadata").insert("generation".into(), generation.into());
         }
@@ -410,24 +410,29 @@ fn keep_all_but(new: &mut Value, old: &Value, spared: &[&str]) {
 }
 
 impl Generation {
-    fn counts(self, new: &Value, old: &Value) -> bool {
+    /// `form` is that of a built-in kind.
+    fn counts(self, form: Option<&Arc<pilothouse_schema::Schema>>, new: &Value, old: &Value) -> bool {
+        let differ = |key: &str| match form.and_then(|form| form.field(key)) {
+            Some(field) => !pilothouse_schema::same_field(field, new, old),
+            None => !semantic_eq(&new[key], &old[key]),
+        };
         match self {
             Self::None | Self::Once => false,
-            Self::Spec | Self::SpecFromZero => !semantic_eq(new.at("spec"), old.at("spec")),
+            Self::Spec | Self::SpecFromZero => differ("spec"),
             Self::SpecAndAnnotations => {
                 let annotations = "metadata.annotations";
-                Self::Spec.counts(new, old) || !semantic_eq(new.at(annotations), old.at(annotations))
+                differ("spec") || !semantic_eq(new.at(annotations), old.at(annotations))
             }
             Self::AllButStatusAndLabels => {
                 let labels = "metadata.labels";
-                Self::AllButStatus.counts(new, old) || !semantic_eq(new.at(labels), old.at(labels))
+                Self::AllButStatus.counts(form, new, old) || !semantic_eq(new.at(labels), old.at(labels))
             }
             Self::AllButStatus => {
                 let spared = |key: &str| matches!(key, "metadata" | "status" | "apiVersion" | "kind");
                 let keys = |v: &Value| -> Vec<String> {
                     v.as_object().into_iter().flatten().map(|(k, _)| k.clone()).filter(|k| !spared(k)).collect()
                 };
-                keys(new).iter().chain(&keys(old)).any(|key| !semantic_eq(&new[key], &old[key]))
+                keys(new).iter().chain(&keys(old)).any(|key| differ(key))
             }
         }
     }

@@ -19,9 +19,11 @@ mod facts;
 mod go;
 mod raw;
 mod roots;
+mod same;
 mod written;
 
 pub use builtin::{Schemas, builtin};
 pub use expression::expression_type;
+pub use same::{same, same_field};
 pub use schema::{Field, Gvk, List, ListKind, Node, Ref, Schema, Shape, Slot, Struct};
 pub use written::{complete, complete_structs};

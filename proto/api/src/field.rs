@@ -125,6 +125,9 @@ impl Error {
     pub fn forbidden(field: Path, detail: impl Into<String>) -> Self {
         Self { kind: ErrorType::Forbidden, field, value: None, detail: detail.into() }
     }
+    pub fn internal(field: Path, detail: impl Into<String>) -> Self {
+        Self { kind: ErrorType::Internal, field, value: None, detail: detail.into() }
+    }
     pub fn too_long(field: Path, max: usize) -> Self {
         let unit = if max == 1 { "byte" } else { "bytes" };
         Self { kind: ErrorType::TooLong, field, value: None, detail: format!("may not be more than {max} {unit}") }

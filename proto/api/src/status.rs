@@ -178,7 +178,13 @@ impl Status {
     }
     /// Validation failed: one cause per field error.
     pub fn invalid(group: &str, kind: &str, name: &str, errors: &ErrorList) -> Self {
-        let texts: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        // The message says the same thing once, however often the causes do.
+        let mut texts: Vec<String> = Vec::with_capacity(errors.len());
+        for text in errors.iter().map(ToString::to_string) {
+            if !texts.contains(&text) {
+                texts.push(text);
+            }
+        }
         let joined = match texts.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
