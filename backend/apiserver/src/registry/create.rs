@@ -12,7 +12,7 @@ use pilothouse_storage::{Durability, Entry, Error as StoreError, Mutation, Obj, 
 use serde_json::{Value, json};
 
 use super::read::{key, subject};
-use super::{metadata, options, render, schema, services};
+use super::{devices, metadata, options, render, schema, services};
 use crate::admission;
 use crate::body::{self, Body};
 use crate::custom;
@@ -191,7 +191,8 @@ async fn store_candidate(
     let companions = services::allocate(server, kind, &mut object, None, request.dry_run)?;
     kind.prepare_create(&mut object);
     let name = metadata::text(&object, "name").to_owned();
-    let errors = kind.validate(&object);
+    let mut errors = devices::asked(server, kind, &object);
+    errors.extend(kind.validate(&object));
     if !errors.is_empty() {
         return Err(Status::invalid(kind.stored_group(), &kind.kind, &name, &errors));
     }

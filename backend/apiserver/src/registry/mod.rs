@@ -2,6 +2,7 @@
 
 pub mod create;
 pub mod delete;
+pub mod devices;
 pub mod kinds;
 pub mod list;
 pub mod metadata;

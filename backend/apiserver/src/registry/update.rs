@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 
 use super::create::{admission_request, durability, encoded, pretend, reset_fields, store_new};
 use super::read::{key, newest, subject};
-use super::{metadata, options, render, schema, services};
+use super::{devices, metadata, options, render, schema, services};
 use crate::admission;
 use crate::body::{self, Body};
 use crate::custom;
@@ -157,6 +157,15 @@ impl From<Status> for StoreOr {
     }
 }
 
+/// Prepares an update, but leaves alone who owns what.
+fn prepare(kind: &Kind, new: &mut Value, old: &Value, subresource: &str) {
+    let managed = metadata::map(new).get("managedFields").cloned();
+    kind.prepare_update(new, old, subresource);
+    if let Some(managed) = managed {
+        metadata::map(new).insert("managedFields".into(), managed);
+    }
+}
+
 async fn write(
     server: &Arc<Server>,
     call: &mut Call,
@@ -168,20 +177,16 @@ async fn write(
     dry_run: bool,
 ) -> Result<Obj, StoreOr> {
     let name = stored.key.name.to_string();
-    let sent_managed = new["metadata"].get("managedFields").cloned();
     kind.default(&mut new);
-    kind.prepare_update(&mut new, old, subresource);
-    if let Some(managed) = sent_managed {
-        metadata::map(&mut new).insert("managedFields".into(), managed);
-    }
-    metadata::map(&mut new).insert("resourceVersion".into(), json!(stored.revision.to_string()));
     // PATCH, as upstream, is looked at after admission only.
     if call.info.verb == "update" {
         call.warnings.extend(metadata::dedup_owners(&mut new, false));
     }
-    // What was sent is its sender's; what admission adds is nobody's.
-    if matches!(ownership, Ownership::Update) {
-        let manager_name = options::manager(call)?;
+    // What was sent is its sender's; what the kind puts right and admission adds is nobody's. Of what is sent through a
+    // subresource, only what the subresource may change counts.
+    let updates = matches!(ownership, Ownership::Update);
+    let manager_name = if updates { options::manager(call)? } else { String::new() };
+    let own = |new: &mut Value| {
         let manager = Manager {
             name: &manager_name,
             operation: Operation::Update,
@@ -190,7 +195,18 @@ async fn write(
             time: Timestamp::now(),
             reset_fields: reset_fields(kind, subresource),
         };
-        managed::update(&schema(kind), Some(old), &mut new, &manager);
+        if updates {
+            managed::update(&schema(kind), Some(old), new, &manager);
+        }
+    };
+    let whole = subresource.is_empty();
+    if whole {
+        own(&mut new);
+    }
+    prepare(kind, &mut new, old, subresource);
+    metadata::map(&mut new).insert("resourceVersion".into(), json!(stored.revision.to_string()));
+    if !whole {
+        own(&mut new);
     }
     let mut request = admission_request(call, kind, AdmissionOperation::Update, subresource, &name);
     request.dry_run = dry_run;
@@ -201,17 +217,17 @@ async fn write(
     let mut new = request.object.take().unwrap_or_default();
     call.warnings.extend(metadata::dedup_owners(&mut new, true));
     kind.default(&mut new);
-    let admitted = metadata::map(&mut new).get("managedFields").cloned();
-    kind.prepare_update(&mut new, old, subresource);
-    if let Some(managed) = admitted {
-        metadata::map(&mut new).insert("managedFields".into(), managed);
-    }
+    prepare(kind, &mut new, old, subresource);
     let companions = if subresource.is_empty() {
         services::allocate(server, kind, &mut new, Some(old), dry_run)?
     } else {
         Vec::new()
     };
-    let errors = kind.validate_update(&new, old, subresource);
+    let mut errors = match subresource {
+        "status" => devices::given(server, kind, &new, old),
+        _ => Vec::new(),
+    };
+    errors.extend(kind.validate_update(&new, old, subresource));
     if !errors.is_empty() {
         return Err(Status::invalid(kind.stored_group(), &kind.kind, &name, &errors).into());
     }

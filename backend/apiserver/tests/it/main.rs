@@ -10,6 +10,7 @@ mod cbor;
 mod crud;
 mod custom_resources;
 mod deleting;
+mod devices;
 mod discovery;
 mod fairness;
 mod hooks;

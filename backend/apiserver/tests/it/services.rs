@@ -88,3 +88,36 @@ async fn two_backends_never_give_the_same() {
     }
     assert_eq!(addresses.len(), 120);
 }
+
+/// What an update leaves out, and the server puts back, is nobody's.
+#[tokio::test]
+async fn owners_of_families() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    let mut web = service("web", "ClusterIP");
+    web["spec"]["ipFamilies"] = json!(["IPv4"]);
+    web["spec"]["ipFamilyPolicy"] = json!("SingleStack");
+    let owned = |service: &Value, field: &str| {
+        let entries = service["metadata"]["managedFields"].as_array().expect("entries").clone();
+        entries.iter().any(|entry| entry["fieldsV1"]["f:spec"].get(field).is_some())
+    };
+    let made = admin.create(ALL, &web).await;
+    assert!(owned(&made, "f:ipFamilies") && owned(&made, "f:ipFamilyPolicy"));
+    web["spec"].as_object_mut().expect("a spec").remove("ipFamilies");
+    let put = admin.put(&format!("{ALL}/web"), &web).await.expect(200);
+    assert_eq!(put["spec"]["ipFamilies"], json!(["IPv4"]));
+    assert!(!owned(&put, "f:ipFamilies") && owned(&put, "f:ipFamilyPolicy"));
+}
+
+/// What is wrong with addresses and families is told alone: the allocators look at it first.
+#[tokio::test]
+async fn wrong_families() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    let mut web = service("web", "Unheard");
+    web["spec"]["ports"][0]["port"] = json!(0);
+    web["spec"]["ipFamilies"] = json!(["IPv5"]);
+    let causes = admin.post(ALL, &web).await.json()["details"]["causes"].clone();
+    assert_eq!(causes.as_array().map(Vec::len), Some(1), "{causes}");
+    assert_eq!(causes[0]["field"], "spec.ipFamilies[0]");
+}
