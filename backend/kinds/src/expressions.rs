@@ -62,12 +62,19 @@ pub enum Wanted {
 impl Wanted {
     fn takes(self, of: &Type) -> bool {
         match (self, of) {
-            (_, Type::Dyn) | (Self::Anything, _) => true,
+            (Self::Anything, _) => true,
+            // What may be anything is not known to be true or false.
             (Self::Bool, of) => *of == Type::Bool,
+            // Some of what upstream knows to be a text is not known here.
+            (_, Type::Dyn) => true,
             (Self::Text, of) => matches!(of, Type::String(_)),
             (Self::TextOrNull, of) => matches!(of, Type::String(_) | Type::Null),
             (Self::Configuration, of) => matches!(of, Type::Object(_) | Type::Map(..)),
-            (Self::Patch, of) => matches!(of, Type::List(..)),
+            (Self::Patch, Type::List(item, ..)) => match &**item {
+                Type::Object(of) => of.name == "JSONPatch",
+                item => matches!(item, Type::Dyn | Type::Free),
+            },
+            (Self::Patch, _) => false,
         }
     }
     fn name(self) -> &'static str {
@@ -146,7 +153,7 @@ mod tests {
             "object.metadata.name != 'x'",
             "request.userInfo.groups.exists(g, g == 'system:masters')",
             "authorizer.group('').resource('pods').check('get').allowed()",
-            "request.operation == 'DELETE' ? oldObject.a : object.a",
+            "request.operation == 'DELETE' ? oldObject.a == 1 : !object.a",
         ] {
             assert_eq!(check(good, &webhook, Wanted::Bool), "", "{good}");
         }
@@ -155,6 +162,7 @@ mod tests {
             ("params.a == 1", "compilation failed: ERROR: <input>:1:1: undeclared reference to 'params'"),
             ("request.nonsense == 1", "compilation failed: ERROR: <input>:1:8: undefined field 'nonsense'"),
             ("'text'", "must evaluate to bool but got string"),
+            ("object.spec.paused", "must evaluate to bool but got dyn"),
         ] {
             let said = check(bad, &webhook, Wanted::Bool);
             assert!(said.starts_with(why), "{bad}: {said}");
@@ -170,6 +178,25 @@ mod tests {
         assert!(check("authorizer.path('/x').check('get').allowed()", &policy, Wanted::Bool).contains("undeclared"));
         assert_eq!(check("Object{spec: Object.spec{replicas: 3}}", &policy, Wanted::Configuration), "");
         assert_eq!(check("[JSONPatch{op: 'remove', path: '/spec'}]", &policy, Wanted::Patch), "");
-        assert_eq!(check("'x'", &policy, Wanted::Patch), "must evaluate to list(JSONPatch) but got string");
+        for (source, said) in [
+            ("'x'", "must evaluate to list(JSONPatch) but got string"),
+            ("[1]", "must evaluate to list(JSONPatch) but got list(int)"),
+            ("JSONPatch{op: 'add'}", "must evaluate to list(JSONPatch) but got JSONPatch"),
+            ("['a'].map(x, JSONPatch{op: 'remove', path: '/' + x})", ""),
+            ("object.a ? [JSONPatch{op: 'remove', path: '/a'}] : []", ""),
+        ] {
+            assert_eq!(check(source, &policy, Wanted::Patch), said, "{source}");
+        }
+        for (source, said) in [
+            (
+                "[JSONPatch{op: 'a'}][JSONPatch{op: 'a'}]",
+                "found no matching overload for '_[_]' applied to '(list(JSONPatch), JSONPatch)'",
+            ),
+            ("[JSONPatch{op: 1, path: '/spec'}]", "expected type of field 'op' is 'string' but provided type is 'int'"),
+            ("[JSONPatch{opp: 'x'}]", "expected type of field 'opp' is '' but provided type is 'string'"),
+        ] {
+            let found = check(source, &policy, Wanted::Patch);
+            assert!(found.contains(said), "{source}: {found}");
+        }
     }
 }

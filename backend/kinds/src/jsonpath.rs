@@ -3,6 +3,8 @@
 
 use serde_json::Value;
 
+pub(crate) mod syntax;
+
 /// Most steps in one path.
 const MAX_STEPS: usize = 64;
 

@@ -158,6 +158,11 @@ pub(crate) fn semantic_eq(a: &Value, b: &Value) -> bool {
     }
 }
 
+/// The time that it is, as objects say it.
+pub(crate) fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
 /// A scalar as a cell or message shows it: strings bare.
 pub(crate) fn bare(value: &Value) -> Cow<'_, str> {
     match value {

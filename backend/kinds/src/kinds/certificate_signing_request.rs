@@ -13,7 +13,7 @@ use crate::{
     columns::{AGE, Column, NAME, age, name},
     human::human_duration,
     strategy::{Field, Strategy, path_segment_name},
-    value::{Look, MapExt, dig, object, semantic_eq},
+    value::{Look, MapExt, dig, now, object, semantic_eq},
 };
 
 pub(crate) static STRATEGY: Strategy = Strategy {
@@ -137,16 +137,19 @@ fn conditions_of(request: &Value, kind: &str) -> Vec<Value> {
     request.list("status.conditions").iter().filter(|c| c.text("type") == kind).cloned().collect()
 }
 
-/// A new condition without a status is true; the times of old ones stay.
+/// A condition keeps the time of its last change while its status is the same, and else was changed now; so it was when
+/// nobody says when it was last looked at.
 fn times(new: &mut Value, old: &Value) {
+    let now = now();
     for condition in dig(new, "status.conditions").and_then(Value::as_array_mut).into_iter().flatten() {
-        let kind = condition.text("type").to_owned();
-        if let Some(before) = old.list("status.conditions").iter().find(|c| c.text("type") == kind) {
-            for key in ["lastTransitionTime", "lastUpdateTime"] {
-                if !condition.has(key) {
-                    condition.keep(before, key);
-                }
-            }
+        let (kind, status) = (condition.text("type"), condition.text("status"));
+        let before =
+            old.list("status.conditions").iter().find(|c| c.text("type") == kind && c.text("status") == status);
+        if let Some(before) = before.filter(|_| !condition.has("lastTransitionTime")) {
+            condition.keep(before, "lastTransitionTime");
+        }
+        for key in ["lastTransitionTime", "lastUpdateTime"] {
+            condition.or_set(key, now.as_str());
         }
     }
 }

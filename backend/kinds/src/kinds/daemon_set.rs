@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use pilothouse_api::field::{Error, ErrorList, Path};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{pod, workload};
 use crate::{
@@ -19,6 +19,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     default,
     prepare_create: |object| set_template_generation(object, 1),
     prepare_update,
+    prepare_status_update: |new, old| set_template_generation(new, template_generation(old)),
     validate,
     warn: workload::warn,
     validate_update,
@@ -74,16 +75,26 @@ fn default(object: &mut Value) {
     }
     spec.or_set("revisionHistoryLimit", 10);
     pod::default::template(object, "spec.template");
+    // Upstream keeps the count in the spec, where nobody sees it: who leaves out the annotation says zero.
+    child(object_metadata(object), "annotations").or_set(TEMPLATE_GENERATION, "0");
+}
+
+fn object_metadata(daemon_set: &mut Value) -> &mut Map<String, Value> {
+    object(daemon_set, "metadata")
 }
 
 fn set_template_generation(daemon_set: &mut Value, generation: i64) {
-    let annotations = child(object(daemon_set, "metadata"), "annotations");
+    let annotations = child(object_metadata(daemon_set), "annotations");
     annotations.insert(TEMPLATE_GENERATION.into(), generation.to_string().into());
 }
 
+fn template_generation(daemon_set: &Value) -> i64 {
+    let text = daemon_set.at("metadata.annotations").get(TEMPLATE_GENERATION).and_then(Value::as_str);
+    text.and_then(|text| text.parse().ok()).unwrap_or(1)
+}
+
 fn prepare_update(new: &mut Value, old: &Value) {
-    let text = old.at("metadata.annotations").get(TEMPLATE_GENERATION).and_then(Value::as_str);
-    let had: i64 = text.and_then(|t| t.parse().ok()).unwrap_or(1);
+    let had = template_generation(old);
     let changed = !semantic_eq(new.at("spec.template"), old.at("spec.template"));
     set_template_generation(new, had + i64::from(changed));
 }

@@ -16,7 +16,8 @@ use crate::{
 };
 
 pub(crate) static STRATEGY: Strategy = Strategy {
-    name: path_segment_name,
+    // Judged after everything else.
+    name: |_, _| Vec::new(),
     validate_as_sent,
     validate_update_as_sent,
     columns: COLUMNS,
@@ -208,10 +209,16 @@ fn validate(event: &Value, as_sent: &str, errors: &mut ErrorList) {
 fn validate_as_sent(event: &Value, errors: &mut ErrorList) {
     let as_sent = event.text("apiVersion");
     validate(&to_stored(event.clone()), as_sent, errors);
+    let name = event.text("metadata.name");
     if as_sent == "v1" {
+        // Of a name upstream asks last that it fits into a path, and only if there is nothing else to say.
+        if errors.is_empty() {
+            let base = event.text("metadata.generateName");
+            push_all(path_segment_name(base, true), base, &Path::new("metadata").child("generateName"), errors);
+            push_all(path_segment_name(name, false), name, &Path::new("metadata").child("name"), errors);
+        }
         return;
     }
-    let name = event.text("metadata.name");
     if !name.is_empty() {
         push_all(names::is_dns1123_subdomain(name), name, &Path::new("metadata").child("name"), errors);
     }

@@ -8,7 +8,7 @@ use pilothouse_api::{
 use serde_json::Value;
 
 use crate::{
-    checks::{one_of_always, push_all, required},
+    checks::{push_all, required},
     columns::{AGE, Column, NAME, age, name},
     strategy::{Generation, Strategy},
     value::{Look, MapExt, dig, object},
@@ -95,8 +95,13 @@ fn flow_schema(schema: &Value, errors: &mut ErrorList) {
         errors.push(Error::invalid(at, precedence, detail));
     }
     if spec.has("distinguisherMethod") {
-        let at = path.child("distinguisherMethod");
-        one_of_always(spec.at("distinguisherMethod"), &at, "type", &["ByNamespace", "ByUser"], errors);
+        let at = path.child("distinguisherMethod").child("type");
+        let method = spec.text("distinguisherMethod.type");
+        if !matches!(method, "ByNamespace" | "ByUser") {
+            // Upstream shows the method in the words of its own code.
+            let shown = format!("{{\"Type\":{}}}", Value::from(method));
+            errors.push(Error::not_supported(at, method, &["ByNamespace", "ByUser"]).showing(Some(shown)));
+        }
     }
     let (level, at) =
         (spec.text("priorityLevelConfiguration.name"), path.child("priorityLevelConfiguration").child("name"));

@@ -23,8 +23,8 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     },
     validate,
     validate_update: |new, old, errors| {
-        let controller = "spec.controller";
-        immutable(new.at(controller), old.at(controller), &Path::new("spec").child("controller"), errors);
+        let controller = |class: &Value| Value::from(class.text("spec.controller"));
+        immutable(&controller(new), &controller(old), &Path::new("spec").child("controller"), errors);
         validate(new, errors);
     },
     columns: &[NAME, Column::text("Controller"), Column::text("Parameters"), AGE],

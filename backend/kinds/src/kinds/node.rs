@@ -18,8 +18,15 @@ use crate::{
 pub(crate) static STRATEGY: Strategy = Strategy {
     keeps_status_on_create: true,
     default,
-    prepare_create: sync_pod_cidr,
-    prepare_update: |new, _| sync_pod_cidr(new),
+    prepare_create: |node| {
+        drop_configuration(node, &Value::Null);
+        sync_pod_cidr(node);
+    },
+    prepare_update: |new, old| {
+        drop_configuration(new, old);
+        sync_pod_cidr(new);
+    },
+    prepare_status_update: drop_configuration,
     validate,
     validate_update,
     warn: |node, _, warnings| {
@@ -121,6 +128,17 @@ fn default(node: &mut Value) {
     }
 }
 
+/// Kubelets are not configured through the API any more: what says so is left to those who have it.
+fn drop_configuration(new: &mut Value, old: &Value) {
+    for (part, key) in [("spec", "configSource"), ("status", "config")] {
+        if !old.at(part).has(key)
+            && let Some(part) = dig(new, part).and_then(Value::as_object_mut)
+        {
+            part.remove(key);
+        }
+    }
+}
+
 /// `podCIDR` is the first of `podCIDRs`.
 fn sync_pod_cidr(node: &mut Value) {
     let first = node.texts("spec.podCIDRs").next().map(str::to_owned);
@@ -148,6 +166,12 @@ fn validate(node: &Value, errors: &mut ErrorList) {
         push_all(names::is_cidr(cidr), cidr, &path.index(index), errors);
     }
     let cidrs: Vec<&str> = node.texts("spec.podCIDRs").collect();
+    if let Some(index) = cidrs.iter().position(|cidr| names::parse_cidr(cidr).is_none()).filter(|_| cidrs.len() > 1) {
+        let cidr = cidrs[index];
+        let why = format!("invalid CIDR[{index}]: <nil> (invalid CIDR address: {cidr})");
+        let detail = format!("invalid PodCIDRs. failed to check with dual stack with error:{why}");
+        errors.push(Error::internal(path.clone(), detail));
+    }
     let v6 = |cidr: &str| cidr.contains(':');
     if cidrs.len() > 2 || (cidrs.len() == 2 && v6(cidrs[0]) == v6(cidrs[1])) {
         let detail = "may specify no more than one CIDR for each IP family";
@@ -192,6 +216,8 @@ fn status(node: &Value, errors: &mut ErrorList) {
 
 fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {
     validate(new, errors);
+    // Upstream looks at these twice, when it judges the new node and when it judges the change.
+    taints(new, errors);
     let path = Path::new("spec");
     if !old.list("spec.podCIDRs").is_empty() && !semantic_eq(new.at("spec.podCIDRs"), old.at("spec.podCIDRs")) {
         let detail = "node updates may not change podCIDR except from \"\" to valid";

@@ -12,7 +12,7 @@ use crate::{
     checks::{canonical_quantities, immutable, one_of_if_set, one_of_if_there, push_all, quantity, required_name},
     columns::{AGE, Column, NAME, age, name},
     strategy::Strategy,
-    value::{Look, MapExt, bare, object, semantic_eq},
+    value::{Look, MapExt, bare, dig, now, object, semantic_eq},
     warnings::node_selector_term,
 };
 
@@ -30,6 +30,13 @@ pub(crate) static STRATEGY: Strategy = Strategy {
         let status = object(volume, "status");
         status.or_set("phase", "Pending");
         status.insert("lastPhaseTransitionTime".into(), now);
+    },
+    prepare_status_update: |new, old| {
+        let at = "status.lastPhaseTransitionTime";
+        let moved = new.text("status.phase") != old.text("status.phase");
+        if moved && (!new.has(at) || new.at(at) == old.at(at)) {
+            object(new, "status").insert("lastPhaseTransitionTime".into(), now().into());
+        }
     },
     validate,
     validate_update,
@@ -171,7 +178,7 @@ const MAX_DRIVER_NAME: usize = 63;
 
 fn validate(volume: &Value, errors: &mut ErrorList) {
     let (spec, path) = (volume.at("spec"), Path::new("spec"));
-    claim::access_modes(spec, &path, "", errors);
+    claim::access_modes(spec, &path, errors);
     capacity(spec, &path.child("capacity"), errors);
     let policies = &["Delete", "Recycle", "Retain"];
     one_of_if_set(spec, &path, "persistentVolumeReclaimPolicy", policies, errors);
@@ -212,7 +219,7 @@ pub(super) fn inline_spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
     if !spec.has("csi") {
         errors.push(Error::required(path.child("csi"), "has to be specified in the context of inline volumes"));
     }
-    claim::access_modes(spec, path, "", errors);
+    claim::access_modes(spec, path, errors);
     if !matches!(spec.text("persistentVolumeReclaimPolicy"), "" | "Retain") {
         let detail = "may only be Retain in the context of inline volumes";
         errors.push(Error::forbidden(path.child("persistentVolumeReclaimPolicy"), detail));
@@ -322,8 +329,39 @@ pub(super) fn csi_driver_name(name: &str, path: &Path, errors: &mut ErrorList) {
     push_all(names::is_dns1123_subdomain(&name.to_lowercase()), name, path, errors);
 }
 
+/// Labels of nodes that were beta once, and what they became.
+const GROWN_LABELS: &[(&str, &str)] = &[
+    ("failure-domain.beta.kubernetes.io/region", "topology.kubernetes.io/region"),
+    ("failure-domain.beta.kubernetes.io/zone", "topology.kubernetes.io/zone"),
+    ("beta.kubernetes.io/arch", "kubernetes.io/arch"),
+    ("beta.kubernetes.io/instance-type", "node.kubernetes.io/instance-type"),
+    ("beta.kubernetes.io/os", "kubernetes.io/os"),
+];
+
+/// `old` with the keys of `new` where those are what the old ones became. Upstream takes no key for what became of a
+/// label that never was beta.
+fn with_grown_labels(old: &Value, new: &Value) -> Value {
+    let (mut out, terms) = (old.clone(), "required.nodeSelectorTerms");
+    let list = dig(&mut out, terms).and_then(Value::as_array_mut).into_iter().flatten();
+    for (old, new) in list.zip(new.list(terms)) {
+        for key in ["matchExpressions", "matchFields"] {
+            let old = dig(old, key).and_then(Value::as_array_mut).into_iter().flatten();
+            for (old, new) in old.zip(new.list(key)) {
+                let grown = GROWN_LABELS.iter().find(|(beta, _)| *beta == old.text("key")).map_or("", |(_, now)| now);
+                if new.text("key") == grown {
+                    old.keep(new, "key");
+                }
+            }
+        }
+    }
+    out
+}
+
 fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {
+    // Upstream looks at all of it twice, when it judges the new volume and when it judges the change.
+    let before = errors.len();
     validate(new, errors);
+    errors.extend_from_within(before..);
     let (new, old) = (new.at("spec"), old.at("spec"));
     let mut masked = new.clone();
     if old.is_object() && !old.has("csi.controllerExpandSecretRef") {
@@ -334,8 +372,9 @@ fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {
         errors.push(Error::forbidden(path, "spec.persistentvolumesource is immutable after creation\n"));
     }
     immutable(new.at("volumeMode"), old.at("volumeMode"), &Path::new("volumeMode"), errors);
-    if old.has("nodeAffinity") && !semantic_eq(new.at("nodeAffinity"), old.at("nodeAffinity")) {
+    let (affinity, had) = (new.at("nodeAffinity"), old.at("nodeAffinity"));
+    if !had.is_null() && !semantic_eq(affinity, &with_grown_labels(had, affinity)) {
         let detail = "field is immutable, except for updating from beta label to GA";
-        errors.push(Error::invalid(Path::new("nodeAffinity"), new.at("nodeAffinity").clone(), detail));
+        errors.push(Error::invalid(Path::new("nodeAffinity"), affinity.clone(), detail));
     }
 }

@@ -149,8 +149,11 @@ pub(super) fn validate_spec(spec: &Value, path: &Path, errors: &mut ErrorList) {
 
 /// `any_group`: the group of a source need be no name, for there was one before that was not looked at.
 fn validate_parts(spec: &Value, path: &Path, any_group: bool, errors: &mut ErrorList) {
-    access_modes(spec, path, "at least 1 access mode is required", errors);
+    if spec.list("accessModes").is_empty() {
+        errors.push(Error::required(path.child("accessModes"), "at least 1 access mode is required"));
+    }
     label_selector(spec.at("selector"), &path.child("selector"), errors);
+    known_access_modes(spec, path, errors);
     let at = path.child("resources").key("storage");
     match spec.at("resources.requests").get("storage") {
         None => errors.push(Error::required(at, "")),
@@ -185,11 +188,15 @@ fn validate_parts(spec: &Value, path: &Path, any_group: bool, errors: &mut Error
 }
 
 /// At least one mode, all known; the one that is for a single pod stands alone.
-pub(super) fn access_modes(spec: &Value, path: &Path, none: &str, errors: &mut ErrorList) {
-    let (modes, path): (Vec<&str>, _) = (spec.texts("accessModes").collect(), path.child("accessModes"));
-    if modes.is_empty() {
-        errors.push(Error::required(path.clone(), none));
+pub(super) fn access_modes(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    if spec.list("accessModes").is_empty() {
+        errors.push(Error::required(path.child("accessModes"), ""));
     }
+    known_access_modes(spec, path, errors);
+}
+
+fn known_access_modes(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    let (modes, path): (Vec<&str>, _) = (spec.texts("accessModes").collect(), path.child("accessModes"));
     for mode in modes.iter().filter(|mode| !ACCESS_MODES.contains(mode)) {
         errors.push(Error::not_supported(path.clone(), *mode, ACCESS_MODES));
     }
@@ -220,7 +227,11 @@ fn source(source: &Value, path: &Path, any_group: bool, errors: &mut ErrorList) 
 fn status(claim: &Value, errors: &mut ErrorList) {
     let (status, path) = (claim.at("status"), Path::new("status"));
     let negative = |value: &Value| Quantity::parse(&bare(value)).is_ok_and(|quantity| quantity.is_negative());
-    let basic = |value: &Value, at: Path| Error::invalid(at, bare(value).as_ref(), "must be a valid resource quantity");
+    // Shown as a number, as upstream shows it.
+    let basic = |value: &Value, at: Path| {
+        let number = Quantity::parse(&bare(value)).map_or(0, |quantity| quantity.value());
+        Error::invalid(at, i64::try_from(number).unwrap_or(i64::MIN), "must be a valid resource quantity")
+    };
     let at = path.child("capacity");
     for (key, value) in status.entries("capacity").filter(|(_, value)| negative(value)) {
         errors.push(basic(value, at.key(key)));

@@ -1,7 +1,5 @@
 //! StatefulSet. Source: <https://kubernetes.io/docs/concepts/workloads/controllers/statefulset/>
 
-use std::collections::BTreeSet;
-
 use jiff::Timestamp;
 use pilothouse_api::{
     field::{Error, ErrorList, Path},
@@ -29,12 +27,13 @@ pub(crate) static STRATEGY: Strategy = Strategy {
         }
     },
     validate: |object, errors| {
+        policies(object, errors);
         claim_templates(object, errors);
-        validate(object, errors);
         let service = object.text("spec.serviceName");
         if !service.is_empty() {
             push_all(names::is_dns1123_label(service), service, &Path::new("spec").child("serviceName"), errors);
         }
+        validate(object, errors);
     },
     validate_update,
     warn,
@@ -117,7 +116,8 @@ fn drop_max_unavailable(set: &mut Value) {
     }
 }
 
-fn validate(object: &Value, errors: &mut ErrorList) {
+/// How pods come, change and go.
+fn policies(object: &Value, errors: &mut ErrorList) {
     let (spec, path) = (object.at("spec"), Path::new("spec"));
     match spec.text("podManagementPolicy") {
         "" => errors.push(Error::required(path.child("podManagementPolicy"), "")),
@@ -135,6 +135,10 @@ fn validate(object: &Value, errors: &mut ErrorList) {
             errors.push(Error::not_supported(retention.child(key), policy, &["Retain", "Delete"]));
         }
     }
+}
+
+fn validate(object: &Value, errors: &mut ErrorList) {
+    let (spec, path) = (object.at("spec"), Path::new("spec"));
     non_negative(spec, &path, "replicas", errors);
     non_negative(spec, &path, "minReadySeconds", errors);
     non_negative(spec, &path, "ordinals.start", errors);
@@ -186,7 +190,8 @@ fn with_claims(spec: &Value) -> Value {
     let mut template = spec.at("template").clone();
     let names = spec.list("volumeClaimTemplates").iter().map(|claim| claim.text("metadata.name"));
     // One that comes twice is one volume.
-    let claims: BTreeSet<&str> = names.collect();
+    let mut claims: Vec<&str> = Vec::new();
+    names.for_each(|name| claims.extend((!claims.contains(&name)).then_some(name)));
     let Some(pod) = template.get_mut("spec").and_then(Value::as_object_mut) else { return template };
     pod.remove("hostname");
     pod.remove("subdomain");
@@ -209,6 +214,7 @@ fn claim_templates(object: &Value, errors: &mut ErrorList) {
 }
 
 fn validate_update(new: &Value, old: &Value, errors: &mut ErrorList) {
+    policies(new, errors);
     validate(new, errors);
     let mut masked = new.at("spec").clone();
     for key in UPDATABLE {

@@ -11,7 +11,7 @@ use super::bindings::{match_resources, mutates};
 use crate::{
     checks::{conditions, one_of, one_of_if_there, push_all, required},
     expressions::{Names, Wanted},
-    jsonpath::JsonPath,
+    jsonpath,
     kinds::webhook::{compiles, match_conditions},
     value::{Look, semantic_eq},
 };
@@ -243,7 +243,7 @@ pub(super) fn status(status: &Value, errors: &mut ErrorList) {
         let (reference, at) = (warning.text("fieldRef").trim(), path.child("fieldRef"));
         if reference.is_empty() {
             errors.push(Error::required(at, ""));
-        } else if let Err(wrong) = JsonPath::parse(reference) {
+        } else if let Err(wrong) = jsonpath::syntax::check(reference) {
             errors.push(Error::invalid(at, reference, format!("invalid JSONPath: {wrong}")));
         }
     }

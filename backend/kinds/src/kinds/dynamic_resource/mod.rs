@@ -6,11 +6,11 @@ use pilothouse_api::field::{Error, ErrorList, Path};
 use serde_json::{Map, Value};
 
 use crate::{
-    checks::immutable,
+    checks::{IMMUTABLE, immutable},
     columns::{AGE, Column, NAME, NAME_AGE, age, name, name_age_row},
     meta::{validate_annotations, validate_labels},
     strategy::{Field, Generation, StatusMeta, Strategy, subdomain_name_in_bytes},
-    value::{Look, MapExt, child, dig, members},
+    value::{Look, MapExt, child, dig, items, members, semantic_eq},
 };
 
 mod claim;
@@ -33,9 +33,10 @@ pub(crate) static CLAIM: Strategy = Strategy {
         if let Some(spec) = dig(claim, "spec").and_then(Value::as_object_mut) {
             default_requests(spec);
         }
+        items(claim, "status.allocation.devices.results").for_each(default_tolerations);
     },
     validate: |claim, errors| claim::spec(claim.at("spec"), &Path::new("spec"), errors),
-    validate_update: |new, old, errors| immutable(new.at("spec"), old.at("spec"), &Path::new("spec"), errors),
+    validate_update: |new, old, errors| same_spec(new, old, errors),
     validate_status_update: claim::status,
     columns: &[NAME, Column::text("State"), AGE],
     row: claim_row,
@@ -51,7 +52,7 @@ pub(crate) static CLAIM_TEMPLATE: Strategy = Strategy {
     validate: template,
     validate_update: |new, old, errors| {
         template(new, errors);
-        immutable(new.at("spec"), old.at("spec"), &Path::new("spec"), errors);
+        same_spec(new, old, errors);
     },
     columns: NAME_AGE,
     row: name_age_row,
@@ -84,9 +85,28 @@ pub(crate) static SLICE: Strategy = Strategy {
     ..Strategy::PLAIN
 };
 
+/// A spec that may not change. Parameters of drivers are what they are, to the last null.
+fn same_spec(new: &Value, old: &Value, errors: &mut ErrorList) {
+    let parameters = |of: &Value| -> Vec<Value> {
+        let claim = if of.has("spec.spec") { of.at("spec.spec") } else { of.at("spec") };
+        claim.list("devices.config").iter().map(|config| config.at("opaque.parameters").clone()).collect()
+    };
+    let path = Path::new("spec");
+    if semantic_eq(new.at("spec"), old.at("spec")) && parameters(new) != parameters(old) {
+        errors.push(Error::invalid(path, new.at("spec").clone(), IMMUTABLE));
+    } else {
+        immutable(new.at("spec"), old.at("spec"), &path, errors);
+    }
+}
+
+fn default_tolerations(of: &mut Map<String, Value>) {
+    members(of, "tolerations").for_each(|toleration| toleration.or_set("operator", "Equal"));
+}
+
 /// A request that does not say how many devices wants one.
 fn default_requests(spec: &mut Map<String, Value>) {
     let exact = |request: &mut Map<String, Value>| {
+        default_tolerations(request);
         request.or_set("allocationMode", "ExactCount");
         if request.get("allocationMode").and_then(Value::as_str) == Some("ExactCount") {
             request.or_set("count", 1);

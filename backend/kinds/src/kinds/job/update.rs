@@ -14,7 +14,10 @@ use crate::{
 pub(super) fn spec(new: &Value, old: &Value, errors: &mut ErrorList) {
     let had = |key: &str| old.at("spec.template.metadata.labels").get(key).is_some();
     generated_selector(new, had(NAME_LABELS[1]) && had(UID_LABELS[1]), errors);
+    // Upstream looks at the spec twice, when it judges the new job and when it judges the change.
+    let before = errors.len();
     validate_selecting(new.at("spec"), errors);
+    errors.extend_from_within(before..);
     let (spec, before, path) = (new.at("spec"), old.at("spec"), Path::new("spec"));
     if spec.text("completionMode") == "Indexed" {
         let changed = spec.int("completions") != before.int("completions");

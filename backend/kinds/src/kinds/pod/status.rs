@@ -104,6 +104,11 @@ fn addresses(list: &[Value], path: &Path, errors: &mut ErrorList) {
     for (index, ip) in list.iter().enumerate() {
         push_all(names::is_ip(ip.text("ip")), ip.text("ip"), &path.index(index), errors);
     }
+    let unread = list.iter().position(|ip| names::parse_ip(ip.text("ip")).is_none()).filter(|_| list.len() > 1);
+    if let Some(index) = unread {
+        let why = format!("invalid IP[{index}]: {}", list[index].text("ip"));
+        errors.push(Error::internal(path.clone(), format!("failed to check for dual stack with error:{why}")));
+    }
     let v6 = |ip: &Value| names::parse_ip(ip.text("ip")).is_some_and(|ip| ip.is_ipv6());
     if list.len() > 2 || (list.len() == 2 && v6(&list[0]) == v6(&list[1])) {
         let detail = "may specify no more than one IP for each IP family";

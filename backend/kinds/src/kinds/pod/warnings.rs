@@ -300,6 +300,13 @@ fn ports(spec: &Value, path: &Path, warnings: &mut Vec<String>) {
             other.int("containerPort") == port.int("containerPort") && other.text("protocol") == port.text("protocol")
         };
         let (host_ip, host_port) = host(port);
+        if !host_ip.is_empty() && host_port == 0 {
+            let (name, number, protocol) =
+                (port.text("name"), port.int("containerPort").unwrap_or_default(), port.text("protocol"));
+            warnings.push(format!(
+                "{path}: hostIP set without hostPort: {{Name:{name} HostPort:0 ContainerPort:{number} Protocol:{protocol} HostIP:{host_ip}}}"
+            ));
+        }
         for (other_path, other) in all[..at].iter().filter(|(_, other)| same(other)) {
             let (other_ip, other_port) = host(other);
             let how = if host_ip == other_ip && host_port == other_port {

@@ -152,7 +152,7 @@ fn default(service: &mut Value) {
         let target = port.get("targetPort");
         let unset = target.is_none_or(|t| t.is_null() || t.as_i64() == Some(0) || t.as_str() == Some(""));
         if unset {
-            let same = port.get("port").cloned().unwrap_or_default();
+            let same = port.get("port").cloned().unwrap_or(Value::from(0));
             port.insert("targetPort".into(), same);
         }
     }

@@ -19,6 +19,15 @@ const MAX_AFFINITY_SECONDS: i64 = 86_400;
 
 pub(super) fn service(service: &Value, errors: &mut ErrorList) {
     let (spec, path) = (service.at("spec"), Path::new("spec"));
+    // Whoever allocates addresses looks at these before anything else is looked at, and tells of them alone.
+    let mut addresses = ErrorList::new();
+    if spec.text("type") != "ExternalName" {
+        cluster_ips(service, &path, &mut addresses);
+    }
+    if !addresses.is_empty() {
+        *errors = addresses;
+        return;
+    }
     let headless = is_headless(service);
     if spec.list("ports").is_empty() && !headless && spec.text("type") != "ExternalName" {
         errors.push(Error::required(path.child("ports"), ""));
@@ -27,9 +36,6 @@ pub(super) fn service(service: &Value, errors: &mut ErrorList) {
     ports(spec, &path.child("ports"), errors);
     meta::validate_labels(spec.at("selector"), &path.child("selector"), errors);
     affinity(spec, &path, errors);
-    if has_cluster_ip(service) {
-        cluster_ips(service, &path, errors);
-    }
     for (index, ip) in spec.texts("externalIPs").enumerate() {
         let path = path.child("externalIPs").index(index);
         let wrong = names::is_ip(ip);
@@ -39,6 +45,7 @@ pub(super) fn service(service: &Value, errors: &mut ErrorList) {
         push_all(wrong, ip, &path, errors);
     }
     one_of(spec, &path, "type", TYPES, errors);
+    ports_together(spec, &path.child("ports"), errors);
     load_balancer(spec, &path, errors);
     traffic(service, &path, errors);
 }
@@ -70,7 +77,7 @@ fn by_type(spec: &Value, headless: bool, path: &Path, errors: &mut ErrorList) {
 
 fn ports(spec: &Value, path: &Path, errors: &mut ErrorList) {
     let all = spec.list("ports");
-    let (mut seen, mut nodes, mut pairs) = (Vec::new(), Vec::new(), Vec::new());
+    let mut seen = Vec::new();
     for (index, port) in all.iter().enumerate() {
         let path = path.index(index);
         let name = port.text("name");
@@ -92,26 +99,38 @@ fn ports(spec: &Value, path: &Path, errors: &mut ErrorList) {
         if let Some(protocol) = port.at("appProtocol").as_str() {
             push_all(names::is_qualified_name(protocol), protocol, &path.child("appProtocol"), errors);
         }
-        let protocol = port.text("protocol");
-        let node = port.int("nodePort").unwrap_or_default();
-        if node != 0 {
-            if spec.text("type") == "ClusterIP" {
-                errors.push(Error::forbidden(path.child("nodePort"), "may not be used when `type` is 'ClusterIP'"));
-            }
-            if nodes.contains(&(protocol, node)) {
-                errors.push(Error::duplicate(path.child("nodePort"), node));
-            }
-            nodes.push((protocol, node));
+    }
+}
+
+/// Node ports are for types that have them, and no port is there twice.
+fn ports_together(spec: &Value, path: &Path, errors: &mut ErrorList) {
+    let ports = spec.list("ports");
+    let protocol = |port: &Value| port.text("protocol").to_owned();
+    let node = |port: &Value| port.int("nodePort").unwrap_or_default();
+    let (mut nodes, mut pairs) = (Vec::new(), Vec::new());
+    for (index, _) in ports.iter().enumerate().filter(|(_, port)| spec.text("type") == "ClusterIP" && node(port) != 0) {
+        let path = path.index(index).child("nodePort");
+        errors.push(Error::forbidden(path, "may not be used when `type` is 'ClusterIP'"));
+    }
+    for (index, port) in ports.iter().enumerate().filter(|(_, port)| node(port) != 0) {
+        let this = (protocol(port), node(port));
+        if nodes.contains(&this) {
+            errors.push(Error::duplicate(path.index(index).child("nodePort"), this.1));
         }
-        if pairs.contains(&(protocol, number)) {
+        nodes.push(this);
+    }
+    for (index, port) in ports.iter().enumerate() {
+        let this = (protocol(port), port.int("port").unwrap_or_default());
+        if pairs.contains(&this) {
             // Upstream shows the rest of it empty, in the words of its own code.
             let shown = format!(
-                "{{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{number},\"TargetPort\":0,\"NodePort\":0}}",
-                Value::from(protocol)
+                "{{\"Name\":\"\",\"Protocol\":{},\"AppProtocol\":null,\"Port\":{},\"TargetPort\":0,\"NodePort\":0}}",
+                Value::from(this.0.as_str()),
+                this.1
             );
-            errors.push(Error::duplicate(path.clone(), protocol).showing(Some(shown)));
+            errors.push(Error::duplicate(path.index(index), this.0.as_str()).showing(Some(shown)));
         }
-        pairs.push((protocol, number));
+        pairs.push(this);
     }
 }
 
@@ -253,13 +272,10 @@ fn traffic(service: &Value, path: &Path, errors: &mut ErrorList) {
             errors.push(Error::invalid(at, port, detail));
         }
     }
-    if has_cluster_ip(service) {
-        if spec.has("internalTrafficPolicy") {
-            one_of_if_there(spec, path, "internalTrafficPolicy", &["Cluster", "Local"], errors);
-        } else {
-            errors.push(Error::required(path.child("internalTrafficPolicy"), ""));
-        }
+    if has_cluster_ip(service) && !spec.has("internalTrafficPolicy") {
+        errors.push(Error::required(path.child("internalTrafficPolicy"), ""));
     }
+    one_of_if_there(spec, path, "internalTrafficPolicy", &["Cluster", "Local"], errors);
     let distributions = &["PreferClose", "PreferSameZone", "PreferSameNode"];
     one_of_if_there(spec, path, "trafficDistribution", distributions, errors);
 }
