@@ -92,12 +92,12 @@ spec:
             spec.clusterIPs[0]: Invalid value: "None": may not be set to 'None' for NodePort services
             spec.ports[0].name: Required value
             spec.ports[1].name: Invalid value: "Http": a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')
-            spec.ports[1]: Duplicate value: {"Name":"","Protocol":"TCP","AppProtocol":null,"Port":80,"TargetPort":0,"NodePort":0}
             spec.ports[2].port: Invalid value: 0: must be between 1 and 65535, inclusive
             spec.ports[2].targetPort: Invalid value: 0: must be between 1 and 65535, inclusive
             spec.sessionAffinity: Unsupported value: "Always": supported values: "ClientIP", "None"
             spec.externalIPs[0]: Invalid value: "127.0.0.1": may not be in the loopback range (127.0.0.0/8, ::1/128)
             spec.externalIPs[1]: Invalid value: "x": must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)
+            spec.ports[1]: Duplicate value: {"Name":"","Protocol":"TCP","AppProtocol":null,"Port":80,"TargetPort":0,"NodePort":0}
             spec.loadBalancerClass: Forbidden: may only be used when `type` is 'LoadBalancer'
         "#]],
     );
@@ -177,6 +177,7 @@ fn namespaces_and_nodes() {
         "{spec: {podCIDRs: [10.244.1.0/24], taints: [{key: a, effect: NoSchedule}, {key: a, effect: NoSchedule}]}}",
         "",
         expect![[r#"
+            metadata.taints[1]: Duplicate value: {"effect":"NoSchedule","key":"a"}: taints must be unique by key and effect pair
             metadata.taints[1]: Duplicate value: {"effect":"NoSchedule","key":"a"}: taints must be unique by key and effect pair
             generation: null
         "#]],
