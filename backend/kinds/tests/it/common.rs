@@ -51,13 +51,20 @@ pub fn defaulted(yaml: &str, expect: Expect) {
     expect.assert_eq(&serde_norway::to_string(&object).expect("YAML"));
 }
 
-/// What is wrong with merging `patch` into a created object through `subresource`, and the generation it has then.
-pub fn check_update(yaml: &str, patch: &str, subresource: &str, expect: Expect) {
+/// A created object before and after merging `patch` into it through `subresource`.
+pub fn updated(yaml: &str, patch: &str, subresource: &str) -> (Value, Value) {
     let (kind, old) = created(yaml);
     let mut new = old.clone();
     merge(&mut new, &parse(patch));
     kind.default(&mut new);
     kind.prepare_update(&mut new, &old, subresource);
+    (old, new)
+}
+
+/// What is wrong with merging `patch` into a created object through `subresource`, and the generation it has then.
+pub fn check_update(yaml: &str, patch: &str, subresource: &str, expect: Expect) {
+    let (old, new) = updated(yaml, patch, subresource);
+    let kind = kind_of(&new);
     let errors = lines(&kind.validate_update(&new, &old, subresource));
     expect.assert_eq(&format!("{errors}generation: {}\n", new["metadata"].get("generation").unwrap_or(&json!(null))));
 }

@@ -8,5 +8,6 @@ mod core;
 mod groups;
 mod pods;
 mod surface;
+mod updates;
 mod warnings;
 mod workloads;

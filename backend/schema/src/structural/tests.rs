@@ -139,9 +139,9 @@ fn validation() {
         &of,
         spec("size", json!(-4_000_000_000i64)),
         expect![[r#"
-        {"must":"","size":-4000000000}
-        spec.size: Invalid value: -4000000000: spec.size in body should be greater than or equal to 1
-        spec.size: Invalid value: -4000000000: spec.size in body must be of type int32: -4000000000"#]],
+            {"must":"","size":-4000000000}
+            <nil>: Invalid value: "": Checked value must be of type integer with format int32 in spec.size
+            spec.size: Invalid value: -4000000000: spec.size in body should be greater than or equal to 1"#]],
     );
     check(
         &of,
