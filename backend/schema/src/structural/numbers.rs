@@ -65,7 +65,6 @@ fn in_range(rules: &Rules, number: &Number, what: &str, path: &Path, errors: &mu
 fn integer(number: &Number) -> Option<i64> {
     const BEYOND: f64 = 9_223_372_036_854_775_808.0;
     let whole = |n: &f64| n.fract() == 0.0 && (-BEYOND..BEYOND).contains(n);
-    #[allow(clippy::cast_possible_truncation)]
     number.as_i64().or_else(|| number.as_f64().filter(whole).map(|n| n as i64))
 }
 
@@ -78,7 +77,6 @@ enum Pair {
 impl Pair {
     fn of(number: &Number, by: &Number, fits: bool) -> Self {
         let float = |n: &Number| n.as_f64().unwrap_or_default();
-        #[allow(clippy::cast_possible_truncation)]
         match number.as_i64() {
             Some(number) if fits => Self::Integers(number, by.as_i64().unwrap_or(float(by) as i64)),
             _ => Self::Numbers(float(number), float(by)),
