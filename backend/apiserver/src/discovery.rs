@@ -9,13 +9,14 @@ use bytes::Bytes;
 use http::StatusCode;
 use http::header::{ETAG, IF_NONE_MATCH, VARY};
 use parking_lot::Mutex;
+use pilothouse_api::Status;
 use pilothouse_kinds::{Kind, Subresource};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::aggregation::{self, RemoteGroup};
 use crate::body;
-use crate::negotiate::{Media, Shape, Wanted, accepts};
+use crate::negotiate::{self, Media, accepts};
 use crate::registry::Kinds;
 use crate::registry::kinds::Group;
 use crate::registry::render::document;
@@ -323,8 +324,9 @@ fn aggregated_version(call: &Call) -> Option<&'static str> {
     })
 }
 
-fn json_answer(value: &Value) -> Answer {
-    Ok(document(value, Wanted { media: Media::Json, shape: Shape::Object, pretty: false }, StatusCode::OK))
+/// A document in what the client reads.
+fn shown(call: &Call, value: &Value) -> Answer {
+    Ok(document(value, negotiate::accept_object(&call.parts)?, StatusCode::OK))
 }
 
 fn aggregated_answer(call: &Call, version: &'static str, document: &Aggregated) -> Answer {
@@ -351,38 +353,55 @@ fn aggregated_answer(call: &Call, version: &'static str, document: &Aggregated) 
 pub fn answer(server: &Server, call: &Call) -> Option<Answer> {
     let parts: Vec<&str> = call.info.path.split('/').filter(|part| !part.is_empty()).collect();
     let discovery = matches!(parts.as_slice(), ["api" | "apis"] | ["api", _] | ["apis", _] | ["apis", _, _]);
-    if !discovery || call.info.verb != "get" {
+    if !discovery {
         return None;
     }
+    // Groups are told whatever the method, as upstream tells them; versions are not.
+    let groups_only = matches!(parts.as_slice(), ["apis"] | ["apis", _]);
+    let refused = call.info.verb != "get" && !groups_only;
     let whole = server.discovery.whole(server);
     let resources = |group: &str, version: &str| {
         let versions = &whole.group(group)?.versions;
         let (_, list) = versions.iter().find(|(own, _)| own == version)?;
-        Some(Ok(with_status(StatusCode::OK, "application/json", body::full(list.clone()))))
+        Some(plain(call, list))
     };
-    match parts.as_slice() {
+    let answer = match parts.as_slice() {
         ["api"] | ["apis"] if aggregated_version(call).is_some() => {
             let core = parts[0] == "api";
             aggregated_version(call).map(|version| aggregated_answer(call, version, whole.aggregated(core, version)))
         }
         ["api"] => {
             let address = server.config.advertise.map_or(String::new(), |(ip, port)| format!("{ip}:{port}"));
-            Some(json_answer(&json!({"kind": "APIVersions", "versions": ["v1"],
-                "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]})))
+            Some(shown(
+                call,
+                &json!({"kind": "APIVersions", "versions": ["v1"],
+                "serverAddressByClientCIDRs": [{"clientCIDR": "0.0.0.0/0", "serverAddress": address}]}),
+            ))
         }
         ["api", version] => resources("", version),
         ["apis"] => {
             let named = whole.groups.iter().filter(|group| !group.name.is_empty());
             let groups: Vec<&Value> = named.map(|group| &group.group).collect();
-            Some(json_answer(&json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})))
+            Some(shown(call, &json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups})))
         }
         ["apis", group] => whole.group(group).map(|group| {
             let mut value = group.group.clone();
             value["kind"] = json!("APIGroup");
             value["apiVersion"] = json!("v1");
-            json_answer(&value)
+            shown(call, &value)
         }),
         ["apis", group, version] => resources(group, version),
         _ => None,
+    };
+    if refused { answer.map(|_| Err(Status::method_not_allowed())) } else { answer }
+}
+
+/// A document that is JSON already.
+fn plain(call: &Call, list: &Bytes) -> Answer {
+    let wanted = negotiate::accept_object(&call.parts)?;
+    if wanted.media == Media::Json {
+        return Ok(with_status(StatusCode::OK, "application/json", body::full(list.clone())));
     }
+    let value: Value = serde_json::from_slice(list).map_err(Status::internal)?;
+    Ok(document(&value, wanted, StatusCode::OK))
 }

@@ -1,11 +1,13 @@
 //! The one place where errors of the crates below become a `Status`, and a `Status` a response.
 
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use pilothouse_api::Status;
 use pilothouse_storage::Error as StoreError;
 
 use crate::body::{self, Body};
+use crate::negotiate::{Media, Wanted};
+use crate::registry::render;
 
 /// What an object is called in errors about it.
 #[derive(Clone, Copy, Debug)]
@@ -39,14 +41,30 @@ pub fn from_store(error: StoreError, subject: Subject<'_>) -> Status {
 
 /// The response that carries a `Status`.
 pub fn response(status: &Status) -> Response<Body> {
+    response_as(status, Wanted::JSON)
+}
+
+/// The same in the client's format.
+pub fn response_as(status: &Status, wanted: Wanted) -> Response<Body> {
+    let code = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    // Who cannot be told in what it reads is told that in JSON.
+    if wanted.media != Media::Json && status.code != 406 {
+        let mut response = render::document(&serde_json::json!(status), wanted, code);
+        retry(status, response.headers_mut());
+        return response;
+    }
     let text = serde_json::to_vec(status).unwrap_or_default();
     let mut response = Response::new(body::full(text));
-    *response.status_mut() = StatusCode::from_u16(status.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = code;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let retry = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
-    if retry > 0 {
-        headers.insert(RETRY_AFTER, HeaderValue::from(retry));
-    }
+    retry(status, headers);
     response
+}
+
+fn retry(status: &Status, headers: &mut HeaderMap) {
+    let seconds = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    if seconds > 0 {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
 }

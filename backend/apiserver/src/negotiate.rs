@@ -1,5 +1,7 @@
 //! What the client can read (`Accept`) and what it sends (`Content-Type`).
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::request::Parts;
@@ -69,8 +71,8 @@ impl Alternative<'_> {
 
     fn wanted(&self) -> Option<Wanted> {
         let media = match self.media {
-            "application/json" | "*/*" | "application/*" | "text/json" => Media::Json,
-            "application/yaml" | "application/x-yaml" | "text/yaml" => Media::Yaml,
+            "application/json" | "*/*" | "application/*" => Media::Json,
+            "application/yaml" => Media::Yaml,
             cbor::MEDIA | cbor::SEQUENCE => Media::Cbor,
             _ => return None,
         };
@@ -106,7 +108,30 @@ pub fn accept_object(parts: &Parts) -> Result<Wanted, Status> {
 
 fn laid_out(parts: &Parts, serves: impl Fn(&Wanted) -> bool) -> Result<Wanted, Status> {
     let wanted = best(&parts.headers, serves)?;
+    if matches!(wanted.shape, Shape::Table { .. }) {
+        check_rows(parts)?;
+    }
     Ok(Wanted { pretty: wanted.pretty || is_pretty(parts), ..wanted })
+}
+
+/// What a table's rows may bring with them.
+fn check_rows(parts: &Parts) -> Result<(), Status> {
+    let query = parts.uri.query().unwrap_or_default();
+    let asked = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "includeObject");
+    let Some((_, include)) = asked else { return Ok(()) };
+    if matches!(&*include, "" | "None" | "Metadata" | "Object") {
+        return Ok(());
+    }
+    Err(Status::bad_request(format!(
+        "Unable to convert to Table as requested: includeObject: Invalid value: {include:?}: must be 'Metadata', \
+         'Object', 'None', or empty"
+    )))
+}
+
+/// How a failure is told: as objects are wanted, as far as that can be.
+pub fn for_failures(accept: Option<&http::HeaderValue>) -> Wanted {
+    let text = accept.and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    choose(&alternatives(text), |wanted| wanted.shape == Shape::Object).unwrap_or(Wanted::JSON)
 }
 
 /// Whether the answer is for people, by the query or else by who asks.
@@ -180,9 +205,14 @@ pub fn accepts(headers: &HeaderMap, media: &str, parameters: &[(&str, &str)]) ->
 }
 
 /// The media type of the body, without parameters.
-pub fn content_type(headers: &HeaderMap) -> &str {
+pub fn content_type(headers: &HeaderMap) -> Cow<'_, str> {
     let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    text.split(';').next().unwrap_or_default().trim()
+    match text.split(';').next().unwrap_or_default().trim() {
+        // Parameters of nothing.
+        "" => text.into(),
+        media if media.bytes().any(|byte| byte.is_ascii_uppercase()) => media.to_ascii_lowercase().into(),
+        media => media.into(),
+    }
 }
 
 /// What upstream reads kind and version of a body into.
@@ -199,9 +229,9 @@ pub fn decode(
     schema: &Schema,
     validation: FieldValidation,
 ) -> Result<Decoded, Status> {
-    let format = match content_type(headers) {
-        "" | "application/json" | "text/json" => Format::Json,
-        "application/yaml" | "application/x-yaml" | "text/yaml" => Format::Yaml,
+    let format = match &*content_type(headers) {
+        "" | "application/json" => Format::Json,
+        "application/yaml" => Format::Yaml,
         // Clients that speak it cannot send unknown fields.
         protobuf::MEDIA => return decode::check(schema, protobuf::value(body)?, FieldValidation::Ignore),
         cbor::MEDIA => return decode::check(schema, cbor::decode(body)?, validation),
@@ -225,11 +255,11 @@ pub fn decode_options(headers: &HeaderMap, body: &[u8]) -> Result<Value, Status>
     if body.is_empty() {
         return Ok(Value::Null);
     }
-    let format = match content_type(headers) {
+    let format = match &*content_type(headers) {
         protobuf::MEDIA => return protobuf::value(body),
         cbor::MEDIA => return cbor::decode(body),
-        "application/yaml" | "application/x-yaml" | "text/yaml" => Format::Yaml,
-        "" | "application/json" | "text/json" => Format::Json,
+        "application/yaml" => Format::Yaml,
+        "" | "application/json" => Format::Json,
         _ => {
             return Err(Status::unsupported_media_type(format!(
                 "the body of the request was in an unknown format - accepted media types include: application/json, \

@@ -84,10 +84,12 @@ pub async fn public(server: &Arc<Server>, info: &RequestInfo, parts: &http::requ
     let get = matches!(parts.method, Method::GET | Method::HEAD);
     let query = parts.uri.query().unwrap_or_default();
     match info.path.as_str() {
-        path if get && path.len() > 1 && health(server, path, query).is_some() => health(server, path, query),
+        // Whatever the method, as upstream.
+        path if path.len() > 1 && health(server, path, query).is_some() => health(server, path, query),
         "/version" | "/version/" if get => {
             Some(Ok(ok("application/json", body::full(indented(&discovery::version())))))
         }
+        "/version" | "/version/" => Some(Err(Status::method_not_allowed())),
         "/" if get && wants_html(&parts.headers) => Some(file(server, &parts.headers, "index.html")),
         "/ui" | "/ui/" if get => Some(file(server, &parts.headers, "index.html")),
         "/favicon.ico" if get => Some(file(server, &parts.headers, "favicon.svg")),
@@ -212,10 +214,12 @@ fn no_store(mut response: Response<Body>) -> Response<Body> {
 
 /// Plain paths that need the right to them.
 pub async fn known(server: &Arc<Server>, call: &Call) -> Option<Answer> {
-    if call.info.verb != "get" {
-        return None;
+    let path = call.info.path.as_str();
+    if call.info.verb != "get" && path != "/" {
+        let read_only = matches!(path, "/openid/v1/jwks" | "/openid/v1/jwks/" | "/.well-known/openid-configuration");
+        return read_only.then(|| Err(Status::method_not_allowed()));
     }
-    match call.info.path.as_str() {
+    match path {
         "/" => {
             let mut all: Vec<String> = ["/api", "/api/v1", "/apis"].map(str::to_owned).to_vec();
             for kind in server.kinds.all() {

@@ -41,6 +41,11 @@ impl RequestInfo {
     pub fn new(method: &Method, path: &str, query: &str) -> Self {
         let plain =
             |path: &str| Self { path: path.to_owned(), verb: method.as_str().to_ascii_lowercase(), ..Self::default() };
+        // A part without a name leads nowhere; behind a proxy it may.
+        let own = path.find("/proxy").map_or(path, |at| &path[..at]);
+        if own.trim_end_matches('/').contains("//") {
+            return plain(path);
+        }
         let decoded: Vec<String> = path
             .split('/')
             .filter(|part| !part.is_empty())
@@ -97,8 +102,6 @@ impl RequestInfo {
         if self.verb == "get" && self.name.is_empty() {
             let watches = parameter("watch").is_some_and(|value| is_true(&value));
             self.verb = if watches { "watch" } else { "list" }.into();
-        } else if self.verb == "get" && self.subresource.is_empty() && parameter("watch").is_some_and(|v| is_true(&v)) {
-            self.verb = "watch".into();
         } else if self.verb == "delete" && self.name.is_empty() {
             self.verb = "deletecollection".into();
         }
@@ -160,6 +163,10 @@ mod tests {
         check("GET", "/healthz", "get plain");
         check("GET", "/api/v1", "get plain");
         check("GET", "/apis/apps/v1", "get plain");
+        check("GET", "/api/v1//pods", "get plain");
+        check("GET", "//api/v1/pods", "get plain");
+        check("GET", "/api/v1/pods/", "list v1 pods");
+        check("GET", "/api/v1/namespaces/a/pods/b?watch=1", "get v1 a pods b");
         check("GET", "/api/v1/pods", "list v1 pods");
         check("GET", "/api/v1/pods?watch=1", "watch v1 pods");
         check("GET", "/api/v1/pods?watch=false", "list v1 pods");

@@ -182,11 +182,12 @@ impl ApiServer {
         let series = self.0.metrics.series(&info, is_known);
         let inflight = (!long).then(|| series.enter());
         let gzip = !long && request.extensions().get::<InProcess>().is_none() && compress::accepts(request.headers());
+        let accept = request.headers().get(http::header::ACCEPT).cloned();
         let mut said = Vec::new();
         let answer = AssertUnwindSafe(self.answer(request, info, &mut said)).catch_unwind().await;
         let mut response = match answer {
             Ok(Ok(response)) => response,
-            Ok(Err(status)) => failed(&verb, &path, &status),
+            Ok(Err(status)) => failed(&verb, &path, &status, accept.as_ref()),
             Err(panic) => {
                 let text = panic
                     .downcast_ref::<String>()
@@ -253,6 +254,7 @@ impl ApiServer {
         let flow = if is_stream(&info) { None } else { self.0.fairness.classify(&user, &info) };
         let Some(flow) = flow else { return self.serve(parts, body, info, user, query, said).await };
         let (verb, path) = (info.verb.clone(), info.path.clone());
+        let accept = parts.headers.get(http::header::ACCEPT).cloned();
         let seats = self.seats(&info, &query);
         let answer = match self.0.fairness.enter(&flow, &user, &info, seats).await {
             Ok(turn) => self.serve(parts, body, info, user, query, said).await.map(|response| match verb.as_str() {
@@ -261,7 +263,7 @@ impl ApiServer {
             }),
             Err(status) => Err(status),
         };
-        let mut response = answer.unwrap_or_else(|status| failed(&verb, &path, &status));
+        let mut response = answer.unwrap_or_else(|status| failed(&verb, &path, &status, accept.as_ref()));
         flow.mark(&mut response);
         Ok(response)
     }
@@ -311,11 +313,11 @@ impl ApiServer {
 }
 
 /// The response of a failure, which is logged when it is ours.
-fn failed(verb: &str, path: &str, status: &Status) -> Response<Body> {
+fn failed(verb: &str, path: &str, status: &Status, accept: Option<&HeaderValue>) -> Response<Body> {
     if status.code >= 500 {
         warn!(verb, path, code = status.code, message = status.message, "request failed");
     }
-    errors::response(status)
+    errors::response_as(status, negotiate::for_failures(accept))
 }
 
 fn is_stream(info: &RequestInfo) -> bool {
@@ -377,8 +379,12 @@ async fn dispatch(
         call.warnings.extend(kind.deprecation().map(str::to_owned));
     }
     let info = &call.info;
+    if call.parts.method == http::Method::HEAD && info.subresource != "proxy" {
+        return Err(Status::method_not_allowed());
+    }
+    possible(info)?;
     if kind.namespaced && info.namespace.is_empty() && info.name.is_empty() && !is_collection_read(&info.verb) {
-        return Err(Status::method_not_supported(&kind.group, &kind.plural, &info.verb));
+        return Err(Status::method_not_allowed());
     }
     if kind.namespaced && info.namespace.is_empty() && !is_collection_read(&info.verb) {
         return Err(Status::unknown_path());
@@ -392,6 +398,23 @@ async fn dispatch(
     } else {
         subresources::answer(server, call, &kind, body, upgrade).await
     }
+}
+
+/// Names that no object can have, because no path could lead to it.
+fn possible(info: &RequestInfo) -> Result<(), Status> {
+    if info.namespace.contains('/') || info.name.contains('/') {
+        return Err(Status::unknown_path());
+    }
+    // A list's name is a selector's.
+    if matches!(info.verb.as_str(), "list" | "watch" | "deletecollection" | "create") {
+        return Ok(());
+    }
+    let why = match info.name.as_str() {
+        dots @ ("." | "..") => format!("may not be '{dots}'"),
+        name if name.contains('%') => "may not contain '%'".to_owned(),
+        _ => return Ok(()),
+    };
+    Err(Status::bad_request(format!("Name parameter invalid: {:?}: {why}", info.name)))
 }
 
 /// What may be asked across all namespaces.

@@ -145,7 +145,7 @@ impl fmt::Display for Type {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Dyn | Self::Free => "dyn",
-            Self::Null => "null_type",
+            Self::Null => "null",
             Self::Bool => "bool",
             Self::Int => "int",
             Self::Uint => "uint",

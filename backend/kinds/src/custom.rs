@@ -80,6 +80,7 @@ pub(crate) struct Custom {
 impl Custom {
     /// Cuts what the schema does not know and nulls that stand for nothing, then fills in its defaults.
     pub(crate) fn default(&self, object: &mut Value) {
+        structural::settle_numbers(object);
         structural::prune(&self.schema, object);
         structural::drop_nulls(&self.schema, object);
         structural::apply_defaults(&self.schema, object);
@@ -97,6 +98,13 @@ impl Custom {
         self.replicas(new, errors);
     }
 
+    /// What is wrong with what an update lets be.
+    pub(crate) fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
+        let old = old.filter(|old| !old.is_null());
+        let found = old.map(|old| structural::unchanged(&self.schema, new, old)).unwrap_or_default();
+        found.iter().map(ToString::to_string).collect()
+    }
+
     /// What is an object of its own has metadata like any other.
     fn embedded(&self, object: &Value, errors: &mut ErrorList) {
         structural::embedded(&self.schema, object, &mut |path, resource| {
@@ -110,6 +118,13 @@ impl Custom {
         for path in [&scale.spec_replicas, &scale.status_replicas] {
             // Upstream names the place by its JSON path.
             let at = Path::new(&format!(".{path}"));
+            if let Some(value) = blocked(object, path) {
+                let (shown, of) = (crate::value::bare(value), go_type(value));
+                let detail =
+                    format!("{at} accessor error: {shown} is of the type {of}, expected map[string]interface{{}}");
+                errors.push(Error::invalid(at, 0, detail));
+                continue;
+            }
             match object.at(path) {
                 Value::Null => {}
                 value => match value.as_i64() {
@@ -143,6 +158,19 @@ impl Custom {
     pub(crate) fn to_storage(&self, object: Value) -> Value {
         with_api_version(object, self.definition.storage_api_version.clone())
     }
+}
+
+/// What stands in the way of a path because nothing can be below it.
+fn blocked<'o>(object: &'o Value, path: &str) -> Option<&'o Value> {
+    let mut at = object;
+    for part in path.split('.') {
+        match at {
+            Value::Object(fields) => at = fields.get(part)?,
+            Value::Null => return None,
+            other => return Some(other),
+        }
+    }
+    None
 }
 
 /// The Go type that JSON is read into.

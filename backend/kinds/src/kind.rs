@@ -153,13 +153,19 @@ impl Kind {
             }
         }
         if let Some(metadata) = map.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.remove("generation");
             for system in ["deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"] {
                 metadata.remove(system);
             }
         }
-        if !matches!(strategy.generation, Generation::None | Generation::SpecFromZero) {
-            crate::value::object(object, "metadata").insert("generation".into(), 1.into());
+        // Kinds that count nothing let be what they are told.
+        match strategy.generation {
+            Generation::None => {}
+            Generation::SpecFromZero => {
+                crate::value::object(object, "metadata").remove("generation");
+            }
+            _ => {
+                crate::value::object(object, "metadata").insert("generation".into(), 1.into());
+            }
         }
         (strategy.prepare_create)(object);
     }
@@ -190,8 +196,10 @@ impl Kind {
         // The status of a custom resource without a status subresource is a field as any other.
         let plain_status =
             self.is_custom() && !self.splits_status() && !semantic_eq(new.at("status"), old.at("status"));
-        // Where a pod runs is not a wish of its author's: binding does not count.
-        if subresource != "binding" && (plain_status || strategy.generation.counts(self.written_form(), new, old)) {
+        // Where a pod runs is not a wish of its author's: binding does not count, nor does what became of a wish.
+        if !matches!(subresource, "binding" | "status")
+            && (plain_status || strategy.generation.counts(self.written_form(), new, old))
+        {
             let generation = old.int("metadata.generation").unwrap_or_default() + 1;
             object(new, "metadata").insert("generation".into(), generation.into());
         }
@@ -244,11 +252,14 @@ impl Kind {
 
     /// What clients are to be told of a new object or an update, though it is taken.
     pub fn warnings(&self, new: &Value, old: Option<&Value>) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if let Behaviour::Builtin(strategy) = &self.behaviour {
-            (strategy.warn)(new, old, &mut warnings);
+        match &self.behaviour {
+            Behaviour::Builtin(strategy) => {
+                let mut warnings = Vec::new();
+                (strategy.warn)(new, old, &mut warnings);
+                warnings
+            }
+            Behaviour::Custom(custom) => custom.warnings(new, old),
         }
-        warnings
     }
 
     /// The columns of a Table, kubectl's own; priority 1 is shown by `-o wide` only.

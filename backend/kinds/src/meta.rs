@@ -151,7 +151,7 @@ fn validate_owners(metadata: &Value, path: &Path, errors: &mut ErrorList) {
     let mut controller: Option<String> = None;
     for owner in metadata.list("ownerReferences") {
         let api_version = owner.text("apiVersion");
-        if api_version.is_empty() || api_version.ends_with('/') {
+        if api_version.is_empty() || api_version.ends_with('/') || api_version.matches('/').count() > 1 {
             errors.push(Error::invalid(path.child("apiVersion"), api_version, "version must not be empty"));
         }
         for key in ["kind", "name", "uid"] {
@@ -210,8 +210,15 @@ pub(crate) fn finalizer_domain(finalizer: &str, path: Path, errors: &mut ErrorLi
 pub(crate) fn keep_system_fields(new: &mut Value, old: &Value) {
     let old = old.at("metadata");
     let metadata = object(new, "metadata");
-    for key in ["generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds"] {
+    for key in ["generation", "creationTimestamp"] {
         metadata.keep(old, key);
+    }
+    // A deletion is not taken back; one that nobody asked for is for validation to refuse.
+    if old.has("deletionTimestamp") {
+        metadata.keep(old, "deletionTimestamp");
+    }
+    if old.has("deletionGracePeriodSeconds") && metadata.get("deletionGracePeriodSeconds").is_none_or(Value::is_null) {
+        metadata.keep(old, "deletionGracePeriodSeconds");
     }
     if metadata.get("uid").and_then(Value::as_str).unwrap_or_default().is_empty() {
         metadata.keep(old, "uid");

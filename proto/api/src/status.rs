@@ -24,7 +24,8 @@ pub struct Status {
     pub reason: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Details>,
-    #[serde(default)]
+    /// Zero, and not written, of what a delete left nothing behind of.
+    #[serde(default, skip_serializing_if = "is_none")]
     pub code: u16,
 }
 
@@ -62,6 +63,10 @@ pub struct Cause {
     pub field: String,
 }
 
+fn is_none(code: &u16) -> bool {
+    *code == 0
+}
+
 fn is_zero(n: &u32) -> bool {
     *n == 0
 }
@@ -93,7 +98,7 @@ impl Status {
             uid: uid.into(),
             ..Details::default()
         };
-        Self { status: "Success".into(), code: 200, details: Some(details), ..Self::failure(200, "", "") }
+        Self { status: "Success".into(), details: Some(details), ..Self::failure(0, "", "") }
     }
     fn about(mut self, group: &str, resource: &str, name: &str) -> Self {
         self.details =
@@ -138,6 +143,11 @@ impl Status {
     /// A path that names nothing the server knows.
     pub fn unknown_path() -> Self {
         Self::failure(404, "NotFound", "the server could not find the requested resource").retry_after(0)
+    }
+    /// The path is there, but not for this method.
+    pub fn method_not_allowed() -> Self {
+        let message = "the server does not allow this method on the requested resource";
+        Self { details: Some(Details::default()), ..Self::failure(405, "MethodNotAllowed", message) }
     }
     pub fn method_not_supported(group: &str, resource: &str, verb: &str) -> Self {
         let message = format!("{verb} is not supported on resources of kind {:?}", group_resource(group, resource));

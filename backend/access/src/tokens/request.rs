@@ -166,6 +166,9 @@ fn find(reader: &dyn Reader, reference: &Value, namespace: &str, account: &str) 
         }
         Ok(found)
     };
+    if name.is_empty() && matches!((version, kind), ("v1" | "", "Pod" | "Secret" | "Node")) {
+        return Err(Status::bad_request("Name parameter required."));
+    }
     match (version, kind) {
         ("v1" | "", "Pod") => {
             let pod = get("pods", namespace)?;
@@ -184,6 +187,9 @@ fn find(reader: &dyn Reader, reference: &Value, namespace: &str, account: &str) 
         }
         ("v1" | "", "Secret") => Ok(Found::Secret(get("secrets", namespace)?)),
         ("v1" | "", "Node") => Ok(Found::Node(get("nodes", "")?)),
-        _ => Err(Status::bad_request(format!("cannot bind token to object of type {version}, Kind={kind}"))),
+        _ => {
+            let group = if version.contains('/') { "" } else { "/" };
+            Err(Status::bad_request(format!("cannot bind token to object of type {group}{version}, Kind={kind}")))
+        }
     }
 }

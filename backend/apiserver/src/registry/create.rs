@@ -85,6 +85,7 @@ pub fn admission_request(
 
 pub async fn create(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
     let wanted = negotiate::accept(&call.parts)?;
+    options::check(call)?;
     let validation = options::field_validation(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
     let decoded = negotiate::decode(&call.parts.headers, &bytes, &schema(kind), validation)?;
@@ -119,9 +120,11 @@ pub async fn store_new(
     let mut object = request.object.take().unwrap_or_default();
     call.warnings.extend(metadata::dedup_owners(&mut object, true));
     kind.default(&mut object);
-    if !metadata::text(&object, "resourceVersion").is_empty() {
+    // What is no version at all is none, as upstream reads it.
+    if metadata::text(&object, "resourceVersion").parse::<u64>().is_ok_and(|version| version != 0) {
         return Err(Status::failure(500, "", "resourceVersion should not be set on objects to be created"));
     }
+    metadata::map(&mut object).remove("resourceVersion");
     let base = metadata::text(&object, "generateName").to_owned();
     let generated = metadata::text(&object, "name").is_empty() && !base.is_empty();
     let again = generated || services::is_service(kind);

@@ -39,6 +39,8 @@ pub struct Options {
     uid: Option<String>,
     resource_version: Option<String>,
     dry_run: bool,
+    /// Asked in the old way for dependents to go too: who has to wait is told that it was accepted only.
+    cascades: bool,
 }
 
 impl Options {
@@ -93,6 +95,7 @@ impl Options {
             uid: precondition("uid"),
             resource_version: precondition("resourceVersion"),
             dry_run: !asked.is_empty(),
+            cascades: sent["orphanDependents"] == false,
         })
     }
 
@@ -203,8 +206,10 @@ async fn attempt(
 ) -> Result<Fate, StoreError> {
     let mut object = render::value(kind, stored);
     let was_deleting = metadata::is_deleting(&object);
-    let asked = options.grace_period_seconds.map(|seconds| seconds.max(0));
-    let grace = kind.graceful(&object, asked).unwrap_or(0);
+    let asked = options.grace_period_seconds;
+    let graceful = kind.graceful(&object, asked);
+    let grace = graceful.unwrap_or(0);
+    let is_namespace = kind.plural == "namespaces" && kind.group.is_empty();
     set_finalizers(kind, &mut object, options);
     let before = object["metadata"]["deletionGracePeriodSeconds"].as_i64();
     let mut changed = metadata::finalizers(&object) != metadata::finalizers(&stored.value());
@@ -212,11 +217,14 @@ async fn attempt(
         let time = Timestamp::now().saturating_add(SignedDuration::from_secs(grace)).unwrap_or(Timestamp::MAX);
         let fields = metadata::map(&mut object);
         fields.insert("deletionTimestamp".into(), json!(metadata::stamp(time)));
-        fields.insert("deletionGracePeriodSeconds".into(), json!(grace));
+        // A namespace goes when it is empty, whatever the time.
+        if !is_namespace {
+            fields.insert("deletionGracePeriodSeconds".into(), json!(grace));
+        }
         if let Some(generation) = fields.get("generation").and_then(Value::as_i64) {
             fields.insert("generation".into(), json!(generation + 1));
         }
-        if kind.plural == "namespaces" && kind.group.is_empty() {
+        if is_namespace {
             object["status"]["phase"] = json!("Terminating");
         }
         if &*kind.storage == custom::DEFINITIONS {
@@ -235,8 +243,8 @@ async fn attempt(
     let key = key(kind, &stored.key.namespace, &stored.key.name);
     let expect = Expect::Revision(stored.revision);
     let user = call.user.name.as_str();
-    if gone && !was_deleting {
-        // Deleted at once: its last state carries no trace of waiting.
+    if gone && !was_deleting && graceful.is_none() {
+        // Deleted at once: its last state carries no trace of waiting. What could have waited says that it did not.
         let fields = metadata::map(&mut object);
         fields.remove("deletionTimestamp");
         fields.remove("deletionGracePeriodSeconds");
@@ -357,6 +365,9 @@ pub async fn delete(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
             let status = Status::success(&name, &kind.group, &kind.plural, &object.uid);
             Ok(render::document(&json!(status), wanted, StatusCode::OK))
         }
+        Fate::Going(object) if options.cascades => {
+            render::with(kind, &object, wanted, &call.query, StatusCode::ACCEPTED)
+        }
         Fate::Gone(object) | Fate::Going(object) => render::object(kind, &object, wanted, &call.query),
     }
 }
@@ -372,6 +383,7 @@ pub async fn evict(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, opti
 }
 
 pub async fn delete_collection(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
+    let wanted = negotiate::accept(&call.parts)?;
     let asked = list::asked(call, kind)?;
     let options = Options::read(call, body).await?;
     let view = list::view(server, call, kind, asked.token.as_ref(), None).await?;
@@ -392,5 +404,5 @@ pub async fn delete_collection(server: &Arc<Server>, call: &mut Call, kind: &Arc
         }
     }
     let gone = Found { revision: server.store.revision(), items: victims, next: None, remaining: None };
-    Ok(list::streamed(kind, gone))
+    list::rendered(kind, gone, wanted, &call.query)
 }

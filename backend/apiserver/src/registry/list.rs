@@ -359,8 +359,12 @@ fn inconsistent(token: &Token) -> Status {
     Status::expired(EXPIRED).with_continue(&fresh.render())
 }
 
-fn list_metadata(found: &Found) -> Value {
+fn list_metadata(kind: &Kind, found: &Found) -> Value {
     let mut metadata = json!({"resourceVersion": found.revision.to_string()});
+    // Lists of custom resources say so when nothing follows.
+    if kind.is_custom() {
+        metadata["continue"] = json!("");
+    }
     if let Some(next) = &found.next {
         metadata["continue"] = json!(next);
     }
@@ -373,23 +377,37 @@ fn list_metadata(found: &Found) -> Value {
 pub async fn list(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answer {
     let wanted = negotiate::accept(&call.parts)?;
     let found = find(server, call, kind).await?;
+    rendered(kind, found, wanted, &call.query)
+}
+
+/// The list as it is wanted.
+///
+/// # Errors
+/// 406 for the shape of a single object.
+pub fn rendered(kind: &Arc<Kind>, found: Found, wanted: Wanted, query: &Query) -> Answer {
     if wanted == Wanted::JSON {
         return Ok(streamed(kind, found));
     }
-    shaped(kind, &found, wanted, &call.query)
+    shaped(kind, &found, wanted, query)
 }
 
 fn shaped(kind: &Kind, found: &Found, wanted: Wanted, query: &Query) -> Answer {
     let values = found.items.iter().map(|object| render::value(kind, object));
-    let metadata = list_metadata(found);
+    let metadata = list_metadata(kind, found);
     let value = match wanted.shape {
         Shape::Table { version } => {
             let now = Timestamp::now();
-            let rows: Vec<Value> = values.map(|value| render::row(kind, &value, query, now)).collect();
+            let rows: Vec<Value> = values.map(|value| render::row(kind, version, &value, query, now)).collect();
             json!({"kind": "Table", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata,
                    "columnDefinitions": render::column_definitions(kind), "rows": rows})
         }
-        Shape::PartialObjectMetadata | Shape::PartialObjectMetadataList => {
+        Shape::PartialObjectMetadata => {
+            let of = render::go_type(kind, &kind.list_kind);
+            return Err(Status::not_acceptable(format!(
+                "you requested PartialObjectMetadata, but the requested object is a list ({of})"
+            )));
+        }
+        Shape::PartialObjectMetadataList => {
             let items: Vec<Value> = values.map(render::partial).collect();
             json!({"kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "items": items})
         }
@@ -402,12 +420,12 @@ fn shaped(kind: &Kind, found: &Found, wanted: Wanted, query: &Query) -> Answer {
 }
 
 /// The list as JSON, chunk by chunk, out of the objects' own bytes.
-pub fn streamed(kind: &Arc<Kind>, found: Found) -> http::Response<crate::body::Body> {
+fn streamed(kind: &Arc<Kind>, found: Found) -> http::Response<crate::body::Body> {
     let head = format!(
         "{{\"kind\":{},\"apiVersion\":{},\"metadata\":{},\"items\":[",
         json!(kind.list_kind),
         json!(kind.api_version()),
-        list_metadata(&found)
+        list_metadata(kind, &found)
     );
     let plain = found.items.iter().all(|object| render::is_plain(kind, object));
     let length = plain.then(|| {

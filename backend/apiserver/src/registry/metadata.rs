@@ -46,14 +46,14 @@ pub fn text<'a>(object: &'a Value, field: &str) -> &'a str {
     object["metadata"][field].as_str().unwrap_or_default()
 }
 
-/// The body's namespace must be the path's, or absent.
+/// The body's namespace must be the path's, or absent; of what has none, none is kept.
 pub fn place(kind: &Kind, object: &mut Value, namespace: &str) -> Result<(), Status> {
     let own = text(object, "namespace").to_owned();
     if !kind.namespaced {
-        if own.is_empty() {
-            return Ok(());
+        if !own.is_empty() {
+            map(object).remove("namespace");
         }
-        return Err(Status::bad_request("namespace is not allowed on this type"));
+        return Ok(());
     }
     if !own.is_empty() && own != namespace {
         return Err(Status::bad_request(

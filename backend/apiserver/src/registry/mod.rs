@@ -40,8 +40,12 @@ pub fn schema(kind: &Kind) -> Arc<Schema> {
 pub async fn answer(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
     let named = !call.info.name.is_empty();
     let verb = call.info.verb.clone();
+    let of_many = matches!(verb.as_str(), "list" | "watch" | "deletecollection");
+    if named && !of_many && !["get", "update", "patch", "delete"].iter().any(|verb| kind.has_verb(verb)) {
+        return Err(Status::unknown_path());
+    }
     if !kind.has_verb(&verb) {
-        return Err(Status::method_not_supported(&kind.group, &kind.plural, &verb));
+        return Err(Status::method_not_allowed());
     }
     match verb.as_str() {
         "get" => read::get(server, call, kind).await,
@@ -53,6 +57,6 @@ pub async fn answer(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
         "patch" if named => patch::patch(server, call, kind, body, "").await,
         "delete" if named => delete::delete(server, call, kind, body).await,
         "deletecollection" => delete::delete_collection(server, call, kind, body).await,
-        verb => Err(Status::method_not_supported(&kind.group, &kind.plural, verb)),
+        _ => Err(Status::method_not_allowed()),
     }
 }

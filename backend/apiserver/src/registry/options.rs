@@ -35,15 +35,45 @@ pub fn invalid_all(call: &Call, errors: Vec<Error>) -> Status {
 /// # Errors
 /// 422 for any other value.
 pub fn dry_run(call: &Call) -> Result<bool, Status> {
-    let mut asked = false;
-    for value in call.query.all("dryRun").filter(|value| !value.is_empty()) {
-        if value != "All" {
-            let error = Error::not_supported(Path::new("dryRun"), serde_json::json!([value]), &["All"]);
-            return Err(invalid(call, error));
-        }
-        asked = true;
+    let asked: Vec<&str> = call.query.all("dryRun").collect();
+    match wrong_dry_run(&asked) {
+        Some(error) => Err(invalid(call, error)),
+        None => Ok(!asked.is_empty()),
     }
-    Ok(asked)
+}
+
+fn wrong_dry_run(asked: &[&str]) -> Option<Error> {
+    let wrong = asked.iter().any(|value| *value != "All");
+    wrong.then(|| Error::not_supported(Path::new("dryRun"), serde_json::json!(asked), &["All"]))
+}
+
+/// All options of a write, before its body is looked at.
+///
+/// # Errors
+/// 422 about everything that is wrong with them.
+pub fn check(call: &Call) -> Result<(), Status> {
+    let asked: Vec<&str> = call.query.all("dryRun").collect();
+    let validation = call.query.text("fieldValidation");
+    let wrong = [
+        wrong_manager(call.query.text("fieldManager")),
+        wrong_dry_run(&asked),
+        FieldValidation::parse(validation).is_none().then(|| wrong_validation(validation)),
+    ];
+    let errors: Vec<Error> = wrong.into_iter().flatten().collect();
+    if errors.is_empty() { Ok(()) } else { Err(invalid_all(call, errors)) }
+}
+
+fn wrong_validation(text: &str) -> Error {
+    Error::not_supported(Path::new("fieldValidation"), text, &["", "Ignore", "Strict", "Warn"])
+}
+
+fn wrong_manager(named: &str) -> Option<Error> {
+    if named.len() > MAX_MANAGER_BYTES {
+        return Some(Error::too_long(Path::new("fieldManager"), MAX_MANAGER_BYTES));
+    }
+    let (at, bad) = named.chars().enumerate().find(|(_, c)| c.is_control())?;
+    let why = format!("invalid character U+{:04X} (at position {at})", u32::from(bad));
+    Some(Error::invalid(Path::new("fieldManager"), named, why))
 }
 
 /// What happens to unknown and duplicate fields.
@@ -52,10 +82,7 @@ pub fn dry_run(call: &Call) -> Result<bool, Status> {
 /// 422 for what is none of the three.
 pub fn field_validation(call: &Call) -> Result<FieldValidation, Status> {
     let text = call.query.text("fieldValidation");
-    FieldValidation::parse(text).ok_or_else(|| {
-        let supported = ["", "Ignore", "Strict", "Warn"];
-        invalid(call, Error::not_supported(Path::new("fieldValidation"), text, &supported))
-    })
+    FieldValidation::parse(text).ok_or_else(|| invalid(call, wrong_validation(text)))
 }
 
 /// Who writes: the `fieldManager`, or what the User-Agent begins with.
@@ -64,12 +91,8 @@ pub fn field_validation(call: &Call) -> Result<FieldValidation, Status> {
 /// 422 for a name that is too long or cannot be printed.
 pub fn manager(call: &Call) -> Result<String, Status> {
     let named = call.query.text("fieldManager");
-    if named.len() > MAX_MANAGER_BYTES {
-        return Err(invalid(call, Error::too_long(Path::new("fieldManager"), MAX_MANAGER_BYTES)));
-    }
-    if let Some((at, bad)) = named.chars().enumerate().find(|(_, c)| c.is_control()) {
-        let why = format!("invalid character U+{:04X} (at position {at})", u32::from(bad));
-        return Err(invalid(call, Error::invalid(Path::new("fieldManager"), named, why)));
+    if let Some(error) = wrong_manager(named) {
+        return Err(invalid(call, error));
     }
     if !named.is_empty() {
         return Ok(named.to_owned());

@@ -37,7 +37,7 @@ fn patch_type(call: &Call, kind: &Kind) -> Result<PatchType, Status> {
             if kind.is_custom() { "" } else { "application/strategic-merge-patch+json, " }
         )))
     };
-    match negotiate::content_type(&call.parts.headers) {
+    match &*negotiate::content_type(&call.parts.headers) {
         "application/json-patch+json" => Ok(PatchType::Json),
         "application/merge-patch+json" => Ok(PatchType::Merge),
         // Custom resources have no merge keys.
@@ -64,13 +64,18 @@ async fn apply(
     bytes: &Bytes,
     subresource: &str,
 ) -> Result<Written, Status> {
+    if patch_type == PatchType::Apply && call.query.text("fieldManager").is_empty() {
+        let error = FieldError::required(Path::new("fieldManager"), "is required for apply patch");
+        return Err(options::invalid(call, error));
+    }
+    if patch_type != PatchType::Apply && call.query.get("force").is_some() {
+        let error = FieldError::forbidden(Path::new("force"), "may not be specified for non-apply patch");
+        return Err(options::invalid(call, error));
+    }
+    options::check(call)?;
     let validation = options::field_validation(call)?;
     if patch_type == PatchType::Apply {
         return server_side(server, call, kind, bytes, subresource, validation).await;
-    }
-    if call.query.get("force").is_some() {
-        let error = FieldError::forbidden(Path::new("force"), "may not be specified for non-apply patch");
-        return Err(options::invalid(call, error));
     }
     let parsed = parse(bytes, Format::Json, validation).map_err(|status| match patch_type {
         // Upstream reads this one with fewer words.
@@ -144,10 +149,6 @@ async fn server_side(
     subresource: &str,
     validation: FieldValidation,
 ) -> Result<Written, Status> {
-    if call.query.text("fieldManager").is_empty() {
-        let error = FieldError::required(Path::new("fieldManager"), "is required for apply patch");
-        return Err(options::invalid(call, error));
-    }
     let schema = schema(kind);
     let decoded = if negotiate::content_type(&call.parts.headers) == cbor::APPLY {
         decode_apply(&schema, cbor::decode(bytes)?.to_string().as_bytes(), validation)?
@@ -187,13 +188,11 @@ async fn server_side(
     .await;
     match written {
         Err(status) if status.code == 404 && status.reason == "NotFound" && subresource.is_empty() => {
-            if !metadata::text(&config, "uid").is_empty() {
-                return Err(Status::conflict(
-                    &kind.group,
-                    &kind.plural,
-                    &name,
-                    "uid mismatch: the provided object specified uid, and no existing object was found",
-                ));
+            let uid = metadata::text(&config, "uid");
+            if !uid.is_empty() {
+                let why =
+                    format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+                return Err(Status::conflict(&kind.group, &kind.plural, &name, &why));
             }
             named?;
             create_applied(server, call, kind, &config, &manager, force).await

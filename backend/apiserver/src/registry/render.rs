@@ -59,10 +59,23 @@ pub fn encoded(kind: &Kind, value: Value, wanted: Wanted, query: &Query, status:
         }
         Shape::PartialObjectMetadata => partial(value),
         Shape::PartialObjectMetadataList => {
-            return Err(Status::not_acceptable("a single object cannot be shown as PartialObjectMetadataList"));
+            let of = go_type(kind, &kind.kind);
+            return Err(Status::not_acceptable(format!(
+                "you requested PartialObjectMetadataList, but the requested object is not a list ({of})"
+            )));
         }
     };
     Ok(document(&value, wanted, status))
+}
+
+/// How upstream calls the type of what is asked for.
+pub fn go_type(kind: &Kind, name: &str) -> String {
+    if kind.is_custom() {
+        let list = if name == kind.kind { "" } else { "List" };
+        return format!("*unstructured.Unstructured{list}");
+    }
+    let package = kind.group.split('.').next().filter(|group| !group.is_empty()).unwrap_or("core");
+    format!("*{package}.{name}")
 }
 
 pub fn document(value: &Value, wanted: Wanted, status: StatusCode) -> Response<Body> {
@@ -100,7 +113,7 @@ pub fn partial_bytes(kind: &Kind, entry: &Entry) -> Option<Vec<u8>> {
 }
 
 /// What of the object goes into a table's row besides the cells (`includeObject`).
-fn row_object(value: &Value, include: &str) -> Value {
+fn row_object(value: &Value, version: &str, include: &str) -> Value {
     match include {
         "None" => Value::Null,
         "Object" => value.clone(),
@@ -109,13 +122,14 @@ fn row_object(value: &Value, include: &str) -> Value {
             if let Some(map) = metadata.as_object_mut() {
                 map.remove("managedFields");
             }
-            json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+            let version = format!("meta.k8s.io/{version}");
+            json!({"kind": "PartialObjectMetadata", "apiVersion": version, "metadata": metadata})
         }
     }
 }
 
-pub fn row(kind: &Kind, value: &Value, query: &Query, now: Timestamp) -> Value {
-    json!({"cells": kind.row(value, now), "object": row_object(value, query.text("includeObject"))})
+pub fn row(kind: &Kind, version: &str, value: &Value, query: &Query, now: Timestamp) -> Value {
+    json!({"cells": kind.row(value, now), "object": row_object(value, version, query.text("includeObject"))})
 }
 
 pub fn column_definitions(kind: &Kind) -> Value {
@@ -128,7 +142,7 @@ pub fn column_definitions(kind: &Kind) -> Value {
 
 pub fn table(kind: &Kind, version: &str, values: &[Value], query: &Query, metadata: Value, headed: bool) -> Value {
     let now = Timestamp::now();
-    let rows: Vec<Value> = values.iter().map(|value| row(kind, value, query, now)).collect();
+    let rows: Vec<Value> = values.iter().map(|value| row(kind, version, value, query, now)).collect();
     let columns = if headed { column_definitions(kind) } else { json!([]) };
     json!({"kind": "Table", "apiVersion": format!("meta.k8s.io/{version}"), "metadata": metadata,
            "columnDefinitions": columns, "rows": rows})

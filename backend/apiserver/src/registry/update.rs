@@ -43,6 +43,7 @@ pub struct Written {
 
 pub async fn update(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body, subresource: &str) -> Answer {
     let wanted = negotiate::accept(&call.parts)?;
+    options::check(call)?;
     let validation = options::field_validation(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
     let decoded = negotiate::decode(&call.parts.headers, &bytes, &schema(kind), validation)?;

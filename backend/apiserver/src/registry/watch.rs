@@ -284,10 +284,9 @@ impl Drop for Counted {
 }
 
 pub async fn watch(server: &Arc<Server>, call: &Call, kind: &Arc<Kind>) -> Answer {
-    let mut wanted = negotiate::accept(&call.parts)?;
+    let wanted = negotiate::accept(&call.parts)?;
     if wanted.media == Media::Yaml {
-        // There are no streams of YAML.
-        wanted.media = Media::Json;
+        return Err(Status::not_acceptable("there are no streams of YAML: watches are application/json"));
     }
     let media = match wanted.media {
         Media::Protobuf => STREAM_OF_PROTOBUF,

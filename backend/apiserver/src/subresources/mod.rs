@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::body::{self, Body};
 use crate::door::UpgradeSlot;
 use crate::negotiate;
-use crate::registry::{options, patch, read, render, update};
+use crate::registry::{metadata, options, patch, read, render, update};
 use crate::server::{Answer, Call, Server};
 
 pub use reviews::answer as review;
@@ -37,7 +37,7 @@ pub async fn answer(
     let Some(sub) = kind.subresource(&name) else { return Err(Status::unknown_path()) };
     let offered = sub.verbs.iter().any(|offered| *offered == verb) || name == "proxy";
     if !offered {
-        return Err(Status::method_not_supported(&kind.group, &kind.plural, &verb));
+        return Err(Status::method_not_allowed());
     }
     match (name.as_str(), verb.as_str()) {
         ("scale", _) => scale::answer(server, call, kind, body).await,
@@ -50,20 +50,31 @@ pub async fn answer(
         (_, "get") => read::get(server, call, kind).await,
         (_, "update") => update::update(server, call, kind, body, &name).await,
         (_, "patch") => patch::patch(server, call, kind, body, &name).await,
-        _ => Err(Status::method_not_supported(&kind.group, &kind.plural, &verb)),
+        _ => Err(Status::method_not_allowed()),
     }
 }
 
 /// The JSON (or YAML) body of an action, checked against the schema of its kind.
 async fn decoded(call: &mut Call, body: Body, group: &str, version: &str, kind: &str) -> Result<Value, Status> {
-    let validation = options::field_validation(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
+    options::check(call)?;
+    let validation = options::field_validation(call)?;
     let schema = pilothouse_schema::builtin()
         .gvk(group, version, kind)
         .ok_or_else(|| Status::internal(format!("the schema of {group}/{version} {kind} is missing")))?;
     let decoded = negotiate::decode(&call.parts.headers, &bytes, schema, validation)?;
     call.warnings.extend(decoded.warnings);
+    placed(call, &decoded.object)?;
     Ok(decoded.object)
+}
+
+/// What is sent to an object is in the object's namespace, if it says.
+fn placed(call: &Call, sent: &Value) -> Result<(), Status> {
+    let (own, asked) = (metadata::text(sent, "namespace"), call.info.namespace.as_str());
+    if own.is_empty() || asked.is_empty() || own == asked {
+        return Ok(());
+    }
+    Err(Status::bad_request("the namespace of the provided object does not match the namespace sent on the request"))
 }
 
 /// Answers with an object that is not stored. It has no metadata of its own, so it cannot be shown as anything else.

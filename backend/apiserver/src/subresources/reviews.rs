@@ -55,7 +55,46 @@ fn check(review: &Value, whose: Whose) -> Result<(), Status> {
             errors.push(Error::invalid(at.child("nonResourceAttributes"), shown(), why));
         }
     }
+    for field in ["fieldSelector", "labelSelector"] {
+        check_selector(&resource[field], &at.child("resourceAttributes").child(field), &mut errors);
+    }
     if errors.is_empty() { Ok(()) } else { Err(Status::invalid("authorization.k8s.io", "", "", &errors)) }
+}
+
+/// A selector that a question is narrowed by.
+fn check_selector(selector: &Value, at: &Path, errors: &mut ErrorList) {
+    if !selector.is_object() {
+        return;
+    }
+    let raw = text(selector, "rawSelector");
+    let requirements = selector["requirements"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if !raw.is_empty() && !requirements.is_empty() {
+        let why = "may not specified at the same time as requirements";
+        errors.push(Error::invalid(at.child("rawSelector"), raw, why));
+    }
+    if raw.is_empty() && requirements.is_empty() {
+        let why = format!("when {at} is specified, requirements or rawSelector is required");
+        errors.push(Error::required(at.child("requirements"), why));
+    }
+    for (index, requirement) in requirements.iter().enumerate() {
+        let at = at.child("requirements").index(index);
+        if text(requirement, "key").is_empty() {
+            errors.push(Error::required(at.child("key"), "must be specified"));
+        }
+        let valued = requirement["values"].as_array().is_some_and(|values| !values.is_empty());
+        match (text(requirement, "operator"), valued) {
+            ("In" | "NotIn", false) => {
+                let why = "must be specified when `operator` is 'In' or 'NotIn'";
+                errors.push(Error::required(at.child("values"), why));
+            }
+            ("Exists" | "DoesNotExist", true) => {
+                let why = "may not be specified when `operator` is 'Exists' or 'DoesNotExist'";
+                errors.push(Error::forbidden(at.child("values"), why));
+            }
+            // Operators that are to come are for the authorizer to know.
+            _ => {}
+        }
+    }
 }
 
 /// Whom a question about access is about.
@@ -119,7 +158,10 @@ pub async fn answer(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
     let mut review = admission::create(server, call, kind, "", &name, review).await?;
     let spec = review["spec"].clone();
     review["status"] = match &*kind.plural {
-        "selfsubjectreviews" => json!({"userInfo": &*call.user}),
+        "selfsubjectreviews" => {
+            review["metadata"] = json!({});
+            json!({"userInfo": &*call.user})
+        }
         "tokenreviews" => server.authenticator.review(&spec, Timestamp::now()),
         "selfsubjectaccessreviews" => judge(server, &call.user, &spec),
         "subjectaccessreviews" | "localsubjectaccessreviews" => judge(server, &subject(&spec), &spec),

@@ -3,19 +3,21 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use jiff::Timestamp;
 use pilothouse_api::field::{Error, Path};
 use pilothouse_api::{Status, limits};
 use pilothouse_kinds::{Kind, ScalePaths};
-use pilothouse_schema::builtin;
 use pilothouse_schema::decode::{FieldValidation, Format, check_patched, decode_apply, parse};
+use pilothouse_schema::managed::{self, Manager, Operation};
 use pilothouse_schema::patch::{json_patch, merge_patch, strategic_merge};
+use pilothouse_schema::{Schema, builtin};
 use serde_json::{Value, json};
 
 use crate::body::{self, Body};
 use crate::negotiate::{self, Media};
 use crate::registry::render::{self, document};
-use crate::registry::update::{Ownership, replace};
-use crate::registry::{metadata, options, read};
+use crate::registry::update::{Ownership, Written, replace};
+use crate::registry::{self, metadata, options, read};
 use crate::server::{Answer, Call, Server};
 
 fn at<'a>(object: &'a Value, path: &str) -> &'a Value {
@@ -47,21 +49,32 @@ pub fn of(paths: &ScalePaths, object: &Value) -> Value {
     })
 }
 
-/// The Scale that a request asks for, given the present one.
-async fn asked(call: &mut Call, body: Body, present: &Value) -> Result<Value, Status> {
-    let schema = builtin().gvk("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("no schema of Scale"))?;
-    let validation = options::field_validation(call)?;
+/// The Scale that an update brings.
+async fn sent(call: &mut Call, body: Body) -> Result<Value, Status> {
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
-    if call.info.verb == "update" {
-        let decoded = negotiate::decode(&call.parts.headers, &bytes, schema, validation)?;
-        call.warnings.extend(decoded.warnings);
-        metadata::same_name(&decoded.object, &call.info.name)?;
-        return Ok(decoded.object);
-    }
+    options::check(call)?;
+    let validation = options::field_validation(call)?;
+    let decoded = negotiate::decode(&call.parts.headers, &bytes, schema()?, validation)?;
+    call.warnings.extend(decoded.warnings);
+    super::placed(call, &decoded.object)?;
+    metadata::same_name(&decoded.object, &call.info.name)?;
+    Ok(decoded.object)
+}
+
+fn schema() -> Result<&'static Arc<Schema>, Status> {
+    builtin().gvk("autoscaling", "v1", "Scale").ok_or_else(|| Status::internal("no schema of Scale"))
+}
+
+/// The Scale that a patch makes of the present one.
+async fn patched(call: &Call, body: Body, present: &Value) -> Result<Value, Status> {
+    let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
+    options::check(call)?;
+    let validation = options::field_validation(call)?;
+    let schema = schema()?;
     let mut scale = present.clone();
     metadata::map(&mut scale).remove("resourceVersion");
     let mut shown = None;
-    match negotiate::content_type(&call.parts.headers) {
+    match &*negotiate::content_type(&call.parts.headers) {
         "application/json-patch+json" => json_patch(&mut scale, &parse(&bytes, Format::Json, validation)?.object)?,
         "application/merge-patch+json" => merge_patch(&mut scale, &parse(&bytes, Format::Json, validation)?.object),
         "application/strategic-merge-patch+json" => {
@@ -69,15 +82,84 @@ async fn asked(call: &mut Call, body: Body, present: &Value) -> Result<Value, St
             strategic_merge(schema, &mut scale, &patch)?;
             shown = Some(patch);
         }
-        "application/apply-patch+yaml" => {
-            let applied = decode_apply(schema, &bytes, validation)?.object;
-            merge_patch(&mut scale, &json!({"spec": applied["spec"]}));
-        }
         other => return Err(Status::unsupported_media_type(format!("{other:?} is not a patch format"))),
     }
     let scale = check_patched(schema, &scale, shown.as_ref(), Vec::new(), FieldValidation::Ignore)?.object;
     metadata::same_name(&scale, &call.info.name)?;
+    super::placed(call, &scale)?;
     Ok(scale)
+}
+
+/// Server-side apply of a Scale is one of the workload's replicas, and conflicts with who else says how many.
+async fn apply(
+    server: &Arc<Server>,
+    call: &mut Call,
+    kind: &Arc<Kind>,
+    body: Body,
+    paths: &ScalePaths,
+) -> Result<Written, Status> {
+    if call.query.text("fieldManager").is_empty() {
+        let error = Error::required(Path::new("fieldManager"), "is required for apply patch");
+        return Err(options::invalid(call, error));
+    }
+    let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
+    options::check(call)?;
+    let decoded = decode_apply(schema()?, &bytes, options::field_validation(call)?)?;
+    call.warnings.extend(decoded.warnings);
+    let scale = decoded.object;
+    super::placed(call, &scale)?;
+    let name = call.info.name.clone();
+    metadata::same_name(&scale, &name)?;
+    let (api_version, manager_name) = (kind.api_version(), options::manager(call)?);
+    let mut config = json!({"apiVersion": api_version, "kind": kind.kind, "metadata": {"name": name}});
+    if let Some(replicas) = scale["spec"]["replicas"].as_i64() {
+        refuse_negative(kind, &name, replicas)?;
+        set(&mut config, &paths.spec_replicas, json!(replicas));
+    }
+    let manager = Manager {
+        name: &manager_name,
+        operation: Operation::Apply,
+        api_version: &api_version,
+        subresource: "scale",
+        time: Timestamp::now(),
+        reset_fields: &[],
+    };
+    let (of_kind, force) = (registry::schema(kind), call.query.flag("force"));
+    let version = scale["metadata"].get("resourceVersion").cloned();
+    let written = replace(server, call, kind, &name, "scale", Ownership::Applied, |old| {
+        let mut new = managed::apply(&of_kind, Some(old), &config, &manager, force)?;
+        match &version {
+            Some(version) => metadata::map(&mut new).insert("resourceVersion".into(), version.clone()),
+            None => metadata::map(&mut new).remove("resourceVersion"),
+        };
+        Ok(new)
+    });
+    written.await.map_err(|status| of_scale(status, &api_version, &paths.spec_replicas))
+}
+
+/// A conflict of the workload's in a Scale's terms.
+fn of_scale(mut status: Status, api_version: &str, replicas: &str) -> Status {
+    if status.code != 409 {
+        return status;
+    }
+    let terms = |text: &str| {
+        let text = text.replace(&format!("using {api_version}"), "using autoscaling/v1");
+        text.replace(&format!(".{replicas}"), ".spec.replicas")
+    };
+    status.message = terms(&status.message);
+    for cause in status.details.iter_mut().flat_map(|details| &mut details.causes) {
+        (cause.message, cause.field) = (terms(&cause.message), terms(&cause.field));
+    }
+    status
+}
+
+/// Of a custom resource, its own validation says so.
+fn refuse_negative(kind: &Kind, name: &str, replicas: i64) -> Result<(), Status> {
+    if replicas >= 0 || kind.is_custom() {
+        return Ok(());
+    }
+    let error = Error::invalid(Path::new("spec").child("replicas"), replicas, "must be greater than or equal to 0");
+    Err(Status::invalid("autoscaling", "Scale", name, &vec![error]))
 }
 
 pub async fn answer(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, body: Body) -> Answer {
@@ -87,6 +169,11 @@ pub async fn answer(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
     }
     let Some(paths) = kind.scale() else { return Err(Status::unknown_path()) };
     let name = call.info.name.clone();
+    // What an update says is looked at before whether there is anything to update.
+    let (mut body, mut scale) = (Some(body), None);
+    if call.info.verb == "update" {
+        scale = Some(sent(call, body.take().unwrap_or_else(body::empty)).await?);
+    }
     let stored = read::newest(server, kind, &call.info.namespace, &name).await?;
     let object = render::value(kind, &stored);
     // What an update brings need not have been there.
@@ -98,13 +185,17 @@ pub async fn answer(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, bod
     if call.info.verb == "get" {
         return Ok(document(&present, wanted, StatusCode::OK));
     }
-    let scale = asked(call, body, &present).await?;
-    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
-    // Of a custom resource, its own validation says so.
-    if replicas < 0 && !kind.is_custom() {
-        let error = Error::invalid(Path::new("spec").child("replicas"), replicas, "must be greater than or equal to 0");
-        return Err(Status::invalid("autoscaling", "Scale", &name, &vec![error]));
+    let is_apply = negotiate::content_type(&call.parts.headers) == "application/apply-patch+yaml";
+    if is_apply && call.info.verb == "patch" {
+        let written = apply(server, call, kind, body.unwrap_or_else(body::empty), &paths).await?;
+        return Ok(document(&of(&paths, &render::value(kind, &written.object)), wanted, StatusCode::OK));
     }
+    let scale = match scale {
+        Some(scale) => scale,
+        None => patched(call, body.unwrap_or_else(body::empty), &present).await?,
+    };
+    let replicas = scale["spec"]["replicas"].as_i64().unwrap_or(0);
+    refuse_negative(kind, &name, replicas)?;
     let version = scale["metadata"]["resourceVersion"].clone();
     let uid = scale["metadata"]["uid"].clone();
     let written = replace(server, call, kind, &name, "scale", Ownership::Update, |old| {

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, Method, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
 use pilothouse_access::admission::Operation;
 use pilothouse_api::Status;
+use pilothouse_api::field::{Error, Path};
 use pilothouse_kinds::Kind;
 use serde_json::{Value, json};
 
@@ -94,21 +95,36 @@ fn query(call: &Call, without: &[&str], with: &[(&str, &str)]) -> String {
     out.finish()
 }
 
+/// What of a log may be asked for.
+fn check_log(call: &Call) -> Result<(), Status> {
+    let number = |name: &str| call.query.number::<i64>(name);
+    let (tail, limit, seconds) = (number("tailLines")?, number("limitBytes")?, number("sinceSeconds")?);
+    let time = call.query.text("sinceTime");
+    let mut errors = Vec::new();
+    let mut least = |name: &str, value: Option<i64>, least: i64, words: &str| {
+        if let Some(value) = value.filter(|value| *value < least) {
+            errors.push(Error::invalid(Path::new(name), value, format!("must be greater than {words}")));
+        }
+    };
+    least("tailLines", tail, 0, "or equal to 0");
+    least("limitBytes", limit, 1, "0");
+    if seconds.is_some() && !time.is_empty() {
+        let why = "at most one of `sinceTime` or `sinceSeconds` may be specified";
+        errors.push(Error::forbidden(Path::new("[]"), why));
+    } else if let Some(seconds) = seconds.filter(|seconds| *seconds < 1) {
+        errors.push(Error::invalid(Path::new("sinceSeconds"), seconds, "must be greater than 0"));
+    }
+    let (stream, streams) = (call.query.text("stream"), ["All", "Stderr", "Stdout"]);
+    if !stream.is_empty() && !streams.contains(&stream) {
+        errors.push(Error::not_supported(Path::new("stream"), stream, &streams));
+    }
+    if errors.is_empty() { Ok(()) } else { Err(Status::invalid("", "PodLogOptions", &call.info.name, &errors)) }
+}
+
 pub async fn log(server: &Arc<Server>, call: &mut Call, kind: &Arc<Kind>, upgrade: Option<UpgradeSlot>) -> Answer {
+    check_log(call)?;
     let pod = pod(server, call, kind).await?;
     let container = container(&pod, call.query.text("container"))?;
-    for number in ["tailLines", "sinceSeconds", "limitBytes"] {
-        if call.query.number::<i64>(number)?.is_some_and(|n| n < 0) {
-            return Err(Status::failure(
-                422,
-                "Invalid",
-                format!(
-                    "PodLogOptions \"{}\" is invalid: {number}: Invalid value: must be greater than or equal to 0",
-                    call.info.name
-                ),
-            ));
-        }
-    }
     // A pod that is nowhere yet has said nothing yet.
     if pod["spec"]["nodeName"].as_str().unwrap_or_default().is_empty() {
         return Ok(crate::server::ok("text/plain", body::empty()));

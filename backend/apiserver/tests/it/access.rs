@@ -206,3 +206,38 @@ async fn questions_that_cannot_be_answered() {
     assert_eq!(empty.message(), "token is required for TokenReview in authentication");
     assert_eq!(empty.said(), "400 BadRequest");
 }
+
+/// Questions that are narrowed by a selector say how.
+#[tokio::test]
+async fn selectors_of_questions() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    for (selector, wrong) in [
+        (json!({"fieldSelector": {"rawSelector": "x=y"}}), None),
+        (
+            json!({"fieldSelector": {"rawSelector": "x=y", "requirements": [{"key": "a", "operator": "In", "values": ["b"]}]}}),
+            Some("spec.resourceAttributes.fieldSelector.rawSelector"),
+        ),
+        (json!({"labelSelector": {}}), Some("spec.resourceAttributes.labelSelector.requirements")),
+        (
+            json!({"fieldSelector": {"requirements": [{"key": "", "operator": "Later"}]}}),
+            Some("spec.resourceAttributes.fieldSelector.requirements[0].key"),
+        ),
+        (
+            json!({"labelSelector": {"requirements": [{"key": "a", "operator": "Exists", "values": ["x"]}]}}),
+            Some("spec.resourceAttributes.labelSelector.requirements[0].values"),
+        ),
+        (
+            json!({"labelSelector": {"requirements": [{"key": "a", "operator": "In"}]}}),
+            Some("spec.resourceAttributes.labelSelector.requirements[0].values"),
+        ),
+    ] {
+        let mut attributes = json!({"verb": "list", "resource": "pods"});
+        attributes.as_object_mut().unwrap().extend(selector.as_object().unwrap().clone());
+        let review = json!({"spec": {"resourceAttributes": attributes}});
+        let reply = admin.post("/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", &review).await;
+        let field = reply.json()["details"]["causes"][0]["field"].as_str().map(str::to_owned);
+        assert_eq!(field.as_deref(), wrong, "{}", reply.text());
+        assert_eq!(reply.status, if wrong.is_some() { 422 } else { 201 });
+    }
+}

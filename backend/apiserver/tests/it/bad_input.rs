@@ -136,3 +136,98 @@ async fn validation_names_every_cause() {
         assert!(fields.contains(&field), "{field}: {fields:?}");
     }
 }
+
+/// What is asked of paths in ways that they do not have.
+#[tokio::test]
+async fn methods_and_names() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    admin.create(MAPS, &config_map("a", &json!({}))).await;
+    for (method, path, status) in [
+        ("HEAD", MAPS, 405),
+        ("HEAD", "/api/v1/namespaces/default", 405),
+        ("GET", "/api/v1//configmaps", 404),
+        ("DELETE", "/api/v1/namespaces/default//configmaps", 404),
+        ("GET", "/api/v1/namespaces/default/configmaps/%2e", 400),
+        ("DELETE", "/api/v1/namespaces/default/configmaps/a%25b", 400),
+        ("GET", "/api/v1/namespaces/a%2fb/configmaps/a", 404),
+        ("GET", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews/x", 404),
+        ("POST", "/version", 405),
+        ("POST", "/api", 405),
+        ("PUT", "/api/v1", 405),
+        ("DELETE", "/apis/apps/v1", 405),
+        ("POST", "/openid/v1/jwks", 405),
+        ("POST", "/apis", 200),
+        ("POST", "/apis/apps", 200),
+        ("POST", "/healthz", 200),
+        ("DELETE", "/readyz", 200),
+    ] {
+        let reply = admin.send(method, path, &[], "").await;
+        assert_eq!(reply.status, status, "{method} {path}: {}", reply.text());
+    }
+    let refused = admin.send("PUT", MAPS, &[], "{}").await;
+    assert_eq!(refused.message(), "the server does not allow this method on the requested resource");
+    // One object is not watched at its own path.
+    assert_eq!(admin.get(&format!("{MAPS}/a?watch=1")).await.expect(200)["metadata"]["name"], "a");
+}
+
+/// Everything that is wrong with the options of a write is told at once, before its body is looked at.
+#[tokio::test]
+async fn options_of_writes() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    let reply = admin.post(&format!("{MAPS}?dryRun=x&fieldValidation=y&fieldManager=%0a"), &json!({"kind": 7})).await;
+    assert_eq!(reply.said(), "422 Invalid");
+    let causes = reply.json()["details"]["causes"].clone();
+    let fields: Vec<&str> = causes.as_array().unwrap().iter().map(|cause| cause["field"].as_str().unwrap()).collect();
+    assert_eq!(fields, ["fieldManager", "dryRun", "fieldValidation"]);
+    let map = config_map("a", &json!({}));
+    assert_eq!(admin.post(&format!("{MAPS}?dryRun="), &map).await.status, 422);
+    assert_eq!(admin.get(&format!("{MAPS}/a")).await.status, 404);
+    let reviews = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews";
+    let review = json!({"spec": {"resourceAttributes": {"verb": "get"}}});
+    assert_eq!(admin.post(&format!("{reviews}?dryRun=x"), &review).await.status, 422);
+    assert_eq!(admin.post(&format!("{reviews}?dryRun=All"), &review).await.status, 201);
+}
+
+/// What is sent in a form that cannot be read is not read as another.
+#[tokio::test]
+async fn forms_of_bodies_and_answers() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    let map = config_map("a", &json!({})).to_string();
+    let dry = format!("{MAPS}?dryRun=All");
+    for (media, status) in [
+        ("application/json", 201),
+        ("APPLICATION/JSON; charset=utf-8", 201),
+        ("text/json", 415),
+        ("text/yaml", 415),
+        (";", 415),
+    ] {
+        let reply = admin.send("POST", &dry, &[("content-type", media)], map.clone()).await;
+        assert_eq!(reply.status, status, "{media}: {}", reply.text());
+    }
+    admin.create(MAPS, &config_map("a", &json!({}))).await;
+    let (one, all) = (format!("{MAPS}/a"), MAPS.to_owned());
+    let partial = |what: &str| format!("application/json;as={what};v=v1;g=meta.k8s.io");
+    for (path, accept, status) in [
+        (&one, partial("PartialObjectMetadataList"), 406),
+        (&all, partial("PartialObjectMetadata"), 406),
+        (&all, "text/json".into(), 406),
+        (&format!("{all}?watch=1"), "application/yaml".into(), 406),
+        (&format!("{all}?includeObject=x"), partial("Table"), 400),
+        (&format!("{all}?includeObject=None"), partial("Table"), 200),
+        (&format!("{all}?includeObject=x"), "application/json".into(), 200),
+        (&"/api/v1".into(), "application/xml".into(), 406),
+        (&"/apis".into(), "application/xml".into(), 406),
+    ] {
+        let reply = admin.send("GET", path, &[("accept", &accept)], "").await;
+        assert_eq!(reply.status, status, "{path} {accept}: {}", reply.text());
+    }
+    // Failures too are told in the client's form.
+    let reply = admin.send("GET", &format!("{MAPS}/none"), &[("accept", "application/yaml")], "").await;
+    assert_eq!((reply.status, reply.header("content-type")), (404, "application/yaml"));
+    assert!(reply.text().contains("reason: NotFound"), "{}", reply.text());
+    let reply = admin.send("GET", "/apis/batch", &[("accept", "application/yaml")], "").await;
+    assert!(reply.text().contains("kind: APIGroup"), "{}", reply.text());
+}

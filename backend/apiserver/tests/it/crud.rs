@@ -1,6 +1,6 @@
 //! Create, read, update: what every object gets, and what is refused.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{TestCluster, config_map, deployment, names, revision};
 
@@ -207,4 +207,43 @@ async fn shapes() {
     let mut renamed = admin.get(&format!("{MAPS}/a")).await.json();
     renamed["metadata"] = json!({"name": "z"});
     assert_eq!(revision(&admin.create(MAPS, &renamed).await), cluster.store.revision());
+}
+
+/// What clients say of metadata that is the server's.
+#[tokio::test]
+async fn metadata_of_the_servers() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    let with = |name: &str, field: &str, value: Value| {
+        let mut map = config_map(name, &json!({}));
+        map["metadata"][field] = value;
+        map
+    };
+    for (field, value, status) in [
+        ("resourceVersion", json!("0"), 201),
+        ("resourceVersion", json!("x"), 201),
+        ("resourceVersion", json!("5"), 500),
+        ("generation", json!(-7), 422),
+        ("ownerReferences", json!([{"apiVersion": "a/b/c", "kind": "K", "name": "n", "uid": "u"}]), 422),
+    ] {
+        let reply = admin.post(&format!("{MAPS}?dryRun=All"), &with("a", field, value)).await;
+        assert_eq!(reply.status, status, "{field}: {}", reply.text());
+    }
+    // Of what nobody counts, the number is its author's.
+    assert_eq!(admin.create(MAPS, &with("counted", "generation", json!(7))).await["metadata"]["generation"], 7);
+    // Nobody deletes by writing that it is deleted.
+    admin.create(MAPS, &config_map("a", &json!({}))).await;
+    let path = format!("{MAPS}/a");
+    for (field, value) in
+        [("deletionTimestamp", json!("2001-01-01T00:00:00Z")), ("deletionGracePeriodSeconds", json!(4))]
+    {
+        let reply = admin.put(&path, &with("a", field, value)).await;
+        assert_eq!(reply.status, 422, "{}", reply.text());
+        assert!(reply.message().contains("field is immutable"), "{}", reply.message());
+    }
+    // Of what is in no namespace, none is kept.
+    let mut placed = crate::support::namespace("placed");
+    placed["metadata"]["namespace"] = json!("x");
+    assert_eq!(admin.create("/api/v1/namespaces", &placed).await["metadata"].get("namespace"), None);
+    assert_eq!(admin.post(&format!("{MAPS}?dryRun=All"), &Value::Null).await.said(), "422 Invalid");
 }

@@ -193,3 +193,49 @@ async fn namespaces_end_slowly() {
     assert_eq!(admin.get("/api/v1/namespaces/ending").await.status, 404);
     assert_eq!(admin.delete("/api/v1/namespaces/default").await.said(), "403 Forbidden");
 }
+
+/// A negative period is the shortest that there is, not none.
+#[tokio::test]
+async fn answers_of_deletions() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    cluster.namespace("pods").await;
+    let all = "/api/v1/namespaces/pods/pods";
+    let mut bound = pod("bound");
+    bound["spec"]["nodeName"] = json!("n1");
+    admin.create(all, &bound).await;
+    let path = format!("{all}/bound");
+    let going = delete_with(&admin, &path, &json!({"gracePeriodSeconds": -3})).await.expect(200);
+    assert_eq!(going["metadata"]["deletionGracePeriodSeconds"], 1);
+    admin.get(&path).await.expect(200);
+
+    // What could have waited says that it did not.
+    admin.create(all, &pod("free")).await;
+    let gone = admin.delete(&format!("{all}/free")).await.expect(200);
+    assert_eq!(gone["metadata"]["deletionGracePeriodSeconds"], 0);
+    assert!(gone["metadata"]["deletionTimestamp"].is_string(), "{gone}");
+
+    let mut held = config_map("held", &json!({}));
+    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    admin.create(MAPS, &held).await;
+    let path = format!("{MAPS}/held");
+    delete_with(&admin, &path, &json!({"orphanDependents": false})).await.expect(202);
+
+    admin.create(MAPS, &config_map("plain", &json!({}))).await;
+    let done = admin.delete(&format!("{MAPS}/plain")).await.expect(200);
+    assert_eq!((&done["status"], done.get("code")), (&json!("Success"), None));
+
+    // A namespace has no time to go.
+    cluster.namespace("going").await;
+    let going = admin.delete("/api/v1/namespaces/going").await.expect(200);
+    assert_eq!(going["metadata"].get("deletionGracePeriodSeconds"), None);
+
+    // A collection is shown as lists are.
+    for (kind, accept) in [
+        ("Table", "application/json;as=Table;v=v1;g=meta.k8s.io"),
+        ("PartialObjectMetadataList", "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"),
+    ] {
+        let reply = admin.send("DELETE", &format!("{MAPS}?dryRun=All"), &[("accept", accept)], "").await;
+        assert_eq!(reply.expect(200)["kind"], kind);
+    }
+}

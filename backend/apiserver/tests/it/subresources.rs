@@ -185,3 +185,92 @@ async fn streams_need_a_node() {
         assert_eq!(jane.get(&format!("{all}/two/{sub}")).await.status, 403, "{sub}");
     }
 }
+
+/// What is sent to one object is about that object.
+#[tokio::test]
+async fn actions_stay_in_their_namespace() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    cluster.namespace("a").await;
+    admin.create("/api/v1/namespaces/a/pods", &pod("p")).await;
+    admin.create("/apis/apps/v1/namespaces/a/deployments", &deployment("d", 1)).await;
+    let elsewhere = |version: &str, kind: &str, name: &str, spec: serde_json::Value| json!({"apiVersion": version, "kind": kind, "metadata": {"name": name, "namespace": "default"}, "spec": spec});
+    let eviction = elsewhere("policy/v1", "Eviction", "p", json!(null));
+    let scale = elsewhere("autoscaling/v1", "Scale", "d", json!({"replicas": 3}));
+    let token = elsewhere("authentication.k8s.io/v1", "TokenRequest", "", json!({}));
+    for reply in [
+        admin.post("/api/v1/namespaces/a/pods/p/eviction", &eviction).await,
+        admin.put("/apis/apps/v1/namespaces/a/deployments/d/scale", &scale).await,
+        admin.post("/api/v1/namespaces/a/serviceaccounts/default/token", &token).await,
+    ] {
+        assert_eq!(reply.status, 400, "{}", reply.text());
+        assert!(reply.message().starts_with("the namespace of the provided object"), "{}", reply.message());
+    }
+    admin.get("/api/v1/namespaces/a/pods/p").await.expect(200);
+    // What cannot be read is refused before anybody looks for the workload.
+    let none = "/apis/apps/v1/namespaces/a/deployments/none/scale";
+    let reply = admin.send("PUT", none, &[("content-type", "text/plain")], "x").await;
+    assert_eq!(reply.status, 415, "{}", reply.text());
+}
+
+/// Replicas that are applied conflict with who set them.
+#[tokio::test]
+async fn scales_are_applied() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    admin.create(&format!("{path}?fieldManager=maker"), &deployment("web", 1)).await;
+    let scale = format!("{path}/web/scale");
+    admin.patch(&format!("{scale}?fieldManager=hand"), "merge", &json!({"spec": {"replicas": 2}})).await.expect(200);
+    let applied =
+        json!({"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": 5}});
+    let refused = admin.patch(&format!("{scale}?fieldManager=other"), "apply", &applied).await;
+    assert_eq!(refused.said(), "409 Conflict");
+    assert_eq!(
+        refused.message(),
+        "Apply failed with 1 conflict: conflict with \"hand\" with subresource \"scale\" using autoscaling/v1: .spec.replicas"
+    );
+    assert_eq!(admin.get(&scale).await.json()["spec"]["replicas"], 2);
+    let forced = admin.patch(&format!("{scale}?fieldManager=other&force=true"), "apply", &applied).await.expect(200);
+    assert_eq!(forced["spec"]["replicas"], 5);
+    assert_eq!(admin.patch(&scale, "apply", &applied).await.status, 422);
+}
+
+/// What became of a wish is none, whatever is noted with it.
+#[tokio::test]
+async fn a_status_counts_no_generation() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    let path = "/apis/apps/v1/namespaces/default/deployments";
+    admin.create(path, &deployment("web", 1)).await;
+    let noted = json!({"metadata": {"annotations": {"a": "b"}}, "status": {"observedGeneration": 1}});
+    let after = admin.patch(&format!("{path}/web/status"), "merge", &noted).await.expect(200);
+    assert_eq!(after["metadata"]["generation"], 1);
+}
+
+#[tokio::test]
+async fn options_of_logs() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    cluster.namespace("a").await;
+    admin.create("/api/v1/namespaces/a/pods", &pod("p")).await;
+    for (query, status, field) in [
+        ("tailLines=-1", 422, "tailLines"),
+        ("limitBytes=0", 422, "limitBytes"),
+        ("sinceSeconds=0", 422, "sinceSeconds"),
+        ("sinceSeconds=1&sinceTime=2020-01-01T00:00:00Z", 422, "[]"),
+        ("stream=x", 422, "stream"),
+        ("tailLines=x", 400, ""),
+        ("tailLines=0", 200, ""),
+    ] {
+        // Whether there is such a pod or not.
+        for name in ["p", "none"] {
+            let reply = admin.get(&format!("/api/v1/namespaces/a/pods/{name}/log?{query}")).await;
+            let status = if status == 200 && name == "none" { 404 } else { status };
+            assert_eq!(reply.status, status, "{query}: {}", reply.text());
+            if status == 422 {
+                assert_eq!(reply.json()["details"]["causes"][0]["field"], field);
+            }
+        }
+    }
+}

@@ -203,3 +203,19 @@ async fn other_shapes() {
     let created = admin.create(MAPS, &config_map("c", &json!({}))).await;
     assert_eq!(watch.next().await.unwrap(), json!({"type": "ADDED", "object": whole(&created["metadata"])}));
 }
+
+/// Events that are filtered out keep no watch beyond its end, nor do those behind them.
+#[tokio::test]
+async fn an_end_is_an_end_whoever_the_events_are_for() {
+    let cluster = TestCluster::start().await;
+    let admin = cluster.admin();
+    let begin = revision(&admin.create(MAPS, &labelled("a", "no")).await);
+    let path = format!("{MAPS}?watch=1&timeoutSeconds=1&labelSelector=l%3Dyes&resourceVersion={begin}");
+    let mut watch = admin.watch(&path).await;
+    assert_eq!(watch.status, 200);
+    admin.create(MAPS, &labelled("b", "no")).await;
+    admin.create(MAPS, &labelled("c", "yes")).await;
+    // Nobody reads until the end has come.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    assert_eq!(watch.next().await, None);
+}

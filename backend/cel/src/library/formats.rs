@@ -37,7 +37,7 @@ macro_rules! named {
                 Ok(known.map_or(Value::Optional(None), |name| some(Value::Opaque(Opaque::Format(name)))))
             }),
             $(global($function, &[], F, Cost::One, |_| Ok(Value::Opaque(Opaque::Format($name)))),)*
-            member("validate", &[F, T::String], T::Optional(&T::List(&T::String)), Cost::Walk(1), validate),
+            member("validate", &[F, T::String], T::Optional(&T::List(&T::String)), Cost::Format(1), validate),
         ]
     };
 }

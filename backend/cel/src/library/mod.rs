@@ -54,6 +54,8 @@ pub(crate) enum Cost {
     Fixed(u64),
     /// Walks this argument's text.
     Walk(usize),
+    /// Matches this argument's text against a format's pattern.
+    Format(usize),
     /// Visits each item of this argument.
     Each(usize),
     /// Walks the first argument's text once for each step through the second's.
@@ -82,6 +84,9 @@ pub(crate) const fn member(name: &'static str, args: &'static [T], result: T, co
 pub(crate) const fn global(name: &'static str, args: &'static [T], result: T, cost: Cost, run: Run) -> Overload {
     Overload { name, member: false, args, result, cost, run }
 }
+
+/// What a step of a text costs in a format's pattern, by estimate: a quarter of the longest pattern.
+const FORMAT_STEPS: u64 = 32;
 
 const ALL: &[&[Overload]] = &[
     authz::ALL,
@@ -207,6 +212,7 @@ impl Cost {
             Self::One => 1,
             Self::Fixed(units) => units,
             Self::Walk(at) | Self::Copy(at) => 1 + walk(size(at)),
+            Self::Format(at) => walk(size(at)).saturating_mul(FORMAT_STEPS).saturating_add(1),
             Self::Each(at) => 1 + size(at),
             Self::Product => 1 + walk(size(0)).saturating_mul(walk(size(1)).max(1)),
             Self::Cross => 1 + size(0).saturating_mul(size(1)),

@@ -19,7 +19,7 @@ pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 
 pub(crate) static STRATEGY: Strategy = Strategy { validate, validate_update, columns: COLUMNS, row, ..Strategy::PLAIN };
 
-const COLUMNS: &[Column] = &[NAME, Column::number("Data"), AGE];
+const COLUMNS: &[Column] = &[NAME, Column::text("Data"), AGE];
 
 fn row(object: &Value, now: Timestamp) -> Vec<Value> {
     let count = object.entries("data").count() + object.entries("binaryData").count();
@@ -42,7 +42,7 @@ fn validate(object: &Value, errors: &mut ErrorList) {
         size += value.as_str().map_or(0, decoded_len);
     }
     if size > MAX_BYTES {
-        errors.push(Error::too_long(Path::root(), MAX_BYTES));
+        errors.push(Error::too_long(Path::new("[]"), MAX_BYTES));
     }
 }
 

@@ -26,10 +26,7 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     validate_subresource_update: |new, _, _, errors| finalizers(new, true, errors),
     columns: &[NAME, Column::text("Status"), AGE],
     row,
-    fields: &[
-        Field::path("status.phase"),
-        Field { name: "name", get: |object, _| object.text("metadata.name").to_owned() },
-    ],
+    fields: &[Field::path("status.phase")],
     ..Strategy::PLAIN
 };
 

@@ -8,7 +8,7 @@ use super::{pod, workload};
 use crate::{
     checks::{immutable, non_negative},
     columns::{AGE, Column, NAME, age, containers, count, name, selector},
-    strategy::{Field, Generation, ScalePaths, Strategy},
+    strategy::{Generation, ScalePaths, Strategy},
     value::{Look, MapExt, object},
 };
 
@@ -21,7 +21,6 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     validate_status_update,
     columns: COLUMNS,
     row,
-    fields: &[Field::number("status.replicas")],
     scale: Some(ScalePaths::WORKLOAD),
     ..Strategy::PLAIN
 };

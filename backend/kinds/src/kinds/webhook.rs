@@ -232,12 +232,16 @@ pub(super) fn client_config(config: &Value, path: &Path, errors: &mut ErrorList)
             if rest.is_empty() || rest.starts_with('/') {
                 errors.push(Error::invalid(at.clone(), "", format!("host must be specified; {form}")));
             }
-            if rest.contains('@') {
-                errors.push(Error::invalid(at.clone(), url, "user information is not permitted in the URL"));
+            // Each is shown by itself.
+            let (bare, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+            let (bare, query) = bare.split_once('?').unwrap_or((bare, ""));
+            let host = bare.split('/').next().unwrap_or_default();
+            if let Some((user, _)) = host.rsplit_once('@') {
+                errors.push(Error::invalid(at.clone(), user, "user information is not permitted in the URL"));
             }
-            for (mark, what) in [('#', "fragments"), ('?', "query parameters")] {
-                if url.contains(mark) {
-                    errors.push(Error::invalid(at.clone(), url, format!("{what} are not permitted in the URL")));
+            for (part, what) in [(fragment, "fragments"), (query, "query parameters")] {
+                if !part.is_empty() {
+                    errors.push(Error::invalid(at.clone(), part, format!("{what} are not permitted in the URL")));
                 }
             }
         }

@@ -21,7 +21,7 @@ use serde::de::{DeserializeSeed, Deserializer};
 use serde_json::Value;
 
 use crate::schema::Schema;
-use crate::{go, managed};
+use crate::{go, managed, structural};
 use path::Path;
 use visit::{Report, Seed};
 
@@ -84,12 +84,41 @@ pub fn decode(schema: &Schema, body: &[u8], format: Format, validation: FieldVal
         Format::Yaml => from_yaml(schema, body, &mut report),
     };
     let mut object = outcome.map_err(|failure| refusal(schema, body, format, failure))?;
+    if object.is_null() {
+        // As Go reads it: of everything nothing.
+        object = Value::Object(serde_json::Map::new());
+    }
     message::complete(schema, &mut object).map_err(Status::bad_request)?;
+    if let Some(why) = nameless(schema, &object) {
+        return Err(Status::bad_request(message::cannot_handle(schema, &object, &why)));
+    }
     let warnings = report.into_messages();
     if validation == FieldValidation::Strict && !warnings.is_empty() {
         return Err(Status::bad_request(message::cannot_handle(schema, &object, &strict(&warnings))));
     }
-    Ok(Decoded { object, warnings })
+    Ok(Decoded { object, warnings: warnings.iter().flat_map(|text| lines(text)).collect() })
+}
+
+/// What an error tells line by line, a warning tells one by one.
+fn lines(text: &str) -> Vec<String> {
+    match text.strip_prefix("yaml: unmarshal errors:\n") {
+        Some(lines) => lines.lines().map(|line| line.trim().to_owned()).collect(),
+        None => vec![text.to_owned()],
+    }
+}
+
+/// What is an object of its own within a custom resource, and says what it is in anything but text.
+fn nameless(schema: &Schema, object: &Value) -> Option<String> {
+    let mut found = None;
+    structural::embedded(schema, object, &mut |path, inner| {
+        for field in ["apiVersion", "kind"] {
+            let said = inner.get(field).filter(|said| !said.is_string());
+            if let (Some(said), None) = (said, &found) {
+                found = Some(FieldError::invalid(path.child(field), said.clone(), "must be a string").to_string());
+            }
+        }
+    });
+    found
 }
 
 /// Checks and normalizes an object that came about otherwise. Errors: 400.

@@ -221,11 +221,16 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut input: A) -> Result<Value, A::Error> {
         let schema = self.pick(|n| matches!(n, Node::Struct(_) | Node::Map(_) | Node::Any { .. }));
+        let mut strange = false;
         let of: &Schema = match &schema.node {
             Node::Struct(fields) => return self.fields(schema, fields, input),
             Node::Map(of) => of.get(),
             Node::Any { .. } => Schema::any(),
-            _ if self.schema.rules.is_some() => Schema::any(),
+            // Validation has the word on its type; its fields are none that anybody knows.
+            _ if self.schema.rules.is_some() => {
+                strange = true;
+                Schema::any()
+            }
             _ => return self.mismatch("object", Value::Null),
         };
         let plain = matches!(of.node, Node::Any { .. });
@@ -233,6 +238,9 @@ impl<'de> Visitor<'de> for Seed<'_, '_> {
         while let Some(key) = input.next_key::<String>()? {
             if out.contains_key(&key) {
                 self.report.duplicate(self.path, &key);
+            }
+            if strange {
+                self.report.unknown(self.path, &key);
             }
             let path = Path::Key { up: self.path, name: &key };
             let value = input.next_value_seed(Seed { schema: of, path: &path, report: &mut *self.report })?;

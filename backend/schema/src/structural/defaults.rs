@@ -9,6 +9,10 @@ use crate::schema::{Node, Schema};
 pub fn drop_nulls(schema: &Schema, value: &mut Value) {
     match (&schema.node, value) {
         (Node::Struct(of), Value::Object(object)) => object.retain(|name, value| {
+            // Metadata of nothing is metadata without anything.
+            if value.is_null() && name == "metadata" && schema.rules.as_ref().is_some_and(|r| r.embedded_resource) {
+                *value = Value::Object(Map::new());
+            }
             let inner = match (of.field(name), &of.rest) {
                 (Some(field), _) => field.schema.get(),
                 (None, Some(rest)) => rest.get(),
@@ -28,6 +32,23 @@ fn kept(schema: &Schema, value: &mut Value) -> bool {
     }
     drop_nulls(schema, value);
     true
+}
+
+/// Writes whole numbers as such, as Go does: `1.0` is `1` for whoever reads it next.
+pub fn settle_numbers(value: &mut Value) {
+    /// From here on not all whole numbers are told apart.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        Value::Number(number) if number.is_f64() => {
+            let whole = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() <= EXACT);
+            if let Some(whole) = whole {
+                *number = (whole as i64).into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(settle_numbers),
+        Value::Object(fields) => fields.values_mut().for_each(settle_numbers),
+        _ => {}
+    }
 }
 
 /// Fills in defaults. A null where none is allowed counts as absent if there is a default.

@@ -41,6 +41,16 @@ const KNOWN: [&str; 27] = [
     "uuid5",
 ];
 
+/// Whether a format says anything of values of a type, none for any type.
+pub fn says_anything(of: &str, format: &str) -> bool {
+    match of {
+        "" | "string" => is_known(format),
+        "integer" => matches!(format, "int32" | "int64"),
+        "number" => matches!(format, "float" | "double"),
+        _ => false,
+    }
+}
+
 /// Whether a text has a format; unknown formats are had by all.
 pub fn has(format: &str, text: &str) -> bool {
     match format {
@@ -233,8 +243,11 @@ fn email(text: &str) -> bool {
     (quoted || atoms(name)) && atoms(host)
 }
 
-/// Six, eight or twenty bytes, in pairs of digits or in fours with dots.
+/// Six, eight or twenty bytes, in pairs of digits, in fours with dots, or all in one.
 fn mac(text: &str) -> bool {
+    if matches!(text.len(), 12 | 16 | 40) && text.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return true;
+    }
     let (groups, width): (Vec<&str>, usize) =
         if text.contains('.') { (text.split('.').collect(), 4) } else { (text.split([':', '-']).collect(), 2) };
     let mixed = text.contains(':') && text.contains('-');
@@ -295,7 +308,11 @@ mod tests {
             ("isbn", &["0321751043", "978-0321751041"], &["0321751044", "978-0321751042"]),
             ("k8s-long-name", &["a-b", "a.b.c"], &["Abc", "a..b", "", "-a"]),
             ("k8s-short-name", &["a-b"], &["a.b", "Abc"]),
-            ("mac", &["00:11:22:33:44:55", "00-11-22-33-44-55", "0011.2233.4455"], &["00:11", "00:11-22:33:44:55"]),
+            (
+                "mac",
+                &["00:11:22:33:44:55", "00-11-22-33-44-55", "0011.2233.4455", "001122334455"],
+                &["00:11", "00:11-22:33:44:55"],
+            ),
             ("rgbcolor", &["rgb(1,2,3)", "rgb(1, 2, 30)"], &["rgb(1,2,300)", "rgb(1,2)"]),
             ("ssn", &["123-45-6789"], &["123456789", "123-45-678"]),
             ("uri", &["http://a", "/a", "a:b", "http://"], &["http://a b", "a", ""]),

@@ -25,12 +25,12 @@ use serde_json::{Number, Value};
 
 use crate::schema::Schema;
 
-pub use defaults::{apply_defaults, drop_nulls};
+pub use defaults::{apply_defaults, drop_nulls, settle_numbers};
 pub use embedded::embedded;
-pub use lint::lint;
+pub use lint::{lint, unknown_formats};
 pub use prune::prune;
 use validate::validate_default;
-pub use validate::{validate, validate_update};
+pub use validate::{unchanged, validate, validate_update};
 
 use rules::Validations;
 

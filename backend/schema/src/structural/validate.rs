@@ -30,7 +30,9 @@ pub fn validate_update(schema: &Schema, value: &Value, old: &Value) -> ErrorList
 pub fn validate_default(schema: &Schema, value: &Value) -> ErrorList {
     let mut errors = Vec::new();
     check(schema, value, None, &Path::root(), &mut errors);
-    errors.retain(|error| error.kind != ErrorType::Duplicate);
+    // Nor of what may be an integer or a text which of the two it is.
+    let either = format!("must be of type {}", expected("int-or-string"));
+    errors.retain(|error| error.kind != ErrorType::Duplicate && !error.detail.contains(&either));
     if errors.is_empty() {
         rules::evaluate(schema, value, None, &mut errors);
     }
@@ -51,6 +53,15 @@ fn judge(schema: &Schema, value: &Value, old: Option<&Value>) -> ErrorList {
         } else {
             rules::evaluate(schema, value, old, &mut errors);
         }
+    }
+    errors
+}
+
+/// What rules would say of the parts of an object that did not change, which is let be: for warnings.
+pub fn unchanged(schema: &Schema, new: &Value, old: &Value) -> ErrorList {
+    let mut errors = Vec::new();
+    if schema.rules.as_ref().is_some_and(|rules| rules.has_validations) {
+        rules::evaluate_unchanged(schema, new, old, &mut errors);
     }
     errors
 }
@@ -219,7 +230,7 @@ fn check_items(
 
 /// Items of sets and keyed lists must differ.
 fn check_identities(list: &List, items: &[Value], path: &Path, errors: &mut ErrorList) {
-    let mut seen = HashSet::new();
+    let (mut seen, mut told) = (HashSet::new(), HashSet::new());
     for (at, item) in items.iter().enumerate() {
         let identity = match &list.kind {
             ListKind::Atomic => return,
@@ -229,9 +240,12 @@ fn check_identities(list: &List, items: &[Value], path: &Path, errors: &mut Erro
                 Value::Object(keys.collect())
             }
         };
-        if !seen.insert(identity.to_string()) {
+        let text = identity.to_string();
+        // However often it comes, it is told once.
+        if seen.contains(&text) && told.insert(text.clone()) {
             errors.push(Error::duplicate(path.index(at), identity));
         }
+        seen.insert(text);
     }
 }
 

@@ -368,3 +368,119 @@ async fn definitions_that_make_no_sense_are_refused() {
         told(&reply)
     );
 }
+
+/// Numbers that their types cannot hold, and those that only look different.
+#[tokio::test]
+async fn numbers_fit_their_types() {
+    let (c, admin) = cluster().await;
+    c.define(&shops(json!({"type": "object", "properties": {
+        "i": {"type": "integer"}, "i32": {"type": "integer", "format": "int32"}, "f": {"type": "number", "format": "float"},
+        "s": {"type": "array", "items": {"type": "string"}, "x-kubernetes-list-type": "set"}}})))
+    .await;
+    for (spec, expected) in [
+        (
+            json!({"i32": 2_147_483_648_i64}),
+            "422 <nil>: Invalid value: \"\": Checked value must be of type integer with format int32 in spec.i32",
+        ),
+        (
+            json!({"i32": 1.5}),
+            "422 [spec.i32: Invalid value: \"float64\": spec.i32 in body must be of type int32: \"float64\", <nil>: Invalid value: \"\": Checked value must be of type integer with format int32 in spec.i32]",
+        ),
+        (json!({"i32": true}), "422 spec.i32: Invalid value: \"\": spec.i32 in body must be of type int32: \"\""),
+        (
+            json!({"i": 1.5}),
+            "422 [spec.i: Invalid value: \"number\": spec.i in body must be of type integer: \"number\", <nil>: Invalid value: \"\": Checked value must be of type integer (default format) in spec.i]",
+        ),
+        (
+            json!({"f": 1e300}),
+            "422 <nil>: Invalid value: \"\": Checked value must be of type number with format float in spec.f",
+        ),
+        (json!({"f": 1e30}), "201 "),
+        (json!({"s": ["a", "a", "a"]}), "422 spec.s[1]: Duplicate value: \"a\""),
+    ] {
+        assert_eq!(judged(&admin, spec).await, expected);
+    }
+    // Who reads it next may read whole numbers only.
+    let body = r#"{"apiVersion":"shop.example.com/v1","kind":"Shop","metadata":{"name":"x"},"spec":{"i":1.0}}"#;
+    let made = admin.send("POST", &format!("{ALL}?dryRun=All"), &[], body).await;
+    assert!(made.text().contains("\"i\":1}"), "{}", made.text());
+}
+
+/// What is wrong and was so before is let be, and told.
+#[tokio::test]
+async fn unchanged_wrongs_are_warned_of() {
+    let (c, admin) = cluster().await;
+    let spec = |rules: serde_json::Value| json!({"type": "object", "properties": {"c": {"type": "string", "maxLength": 9, "x-kubernetes-validations": rules}, "d": {"type": "string"}}});
+    c.define(&shops(spec(json!([])))).await;
+    admin.create(ALL, &shop(json!({"c": "old"}))).await;
+    c.redefine("shops.shop.example.com", |definition| {
+        definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"] =
+            spec(json!([{"rule": "self == 'new'", "message": "must be new"}]));
+    })
+    .await;
+    let path = format!("{ALL}/x?dryRun=All");
+    c.eventually(|| admin.patch(&path, "merge", &json!({"spec": {"c": "other"}})), |reply| reply.status == 422).await;
+    let reply = admin.patch(&path, "merge", &json!({"spec": {"d": "x"}})).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert_eq!(reply.warnings(), ["299 - \"spec.c: Invalid value: \\\"old\\\": must be new\""]);
+}
+
+/// Definitions that upstream takes or refuses in its own ways.
+#[tokio::test]
+async fn definitions_as_upstream_judges_them() {
+    let (_c, admin) = cluster().await;
+    let dry = format!("{DEFINITIONS}?dryRun=All");
+    let root = |schema: serde_json::Value| definition("shops", "shop.example.com", "Shop", schema);
+    for (definition, code, message, warnings) in [
+        (root(json!({"type": "object", "default": {}})), 422, "default.apiVersion: Required value", 0),
+        (shops(json!({"type": "object", "additionalProperties": {"type": "integer", "default": "x"}})), 201, "", 0),
+        (shops(json!({"x-kubernetes-int-or-string": true, "default": true})), 201, "", 0),
+        (shops(json!({"type": "string", "format": "bogus"})), 201, "", 1),
+        (shops(json!({"type": "string", "format": "int32"})), 201, "", 1),
+        (shops(json!({"type": "integer", "format": "int32"})), 201, "", 0),
+        (
+            shops(json!({"type": "integer", "x-kubernetes-validations": [{"rule": "self in [1, 'a']"}]})),
+            422,
+            "expected type 'int' but found 'string'",
+            0,
+        ),
+        (
+            shops(
+                json!({"type": "string", "x-kubernetes-validations": [{"rule": "!format.dns1123Label().validate(self).hasValue()"}]}),
+            ),
+            422,
+            "estimated rule cost exceeds budget by factor of 1.006634x",
+            0,
+        ),
+    ] {
+        let reply = admin.post(&dry, &definition).await;
+        assert_eq!(reply.status, code, "{}", reply.text());
+        assert!(reply.text().contains(message), "{message}: {}", reply.text());
+        assert_eq!(reply.warnings().len(), warnings, "{:?}", reply.warnings());
+    }
+}
+
+/// Objects within objects say what they are in text, and have metadata if they say so.
+#[tokio::test]
+async fn objects_within_objects() {
+    let (c, admin) = cluster().await;
+    let inner =
+        json!({"type": "object", "x-kubernetes-embedded-resource": true, "x-kubernetes-preserve-unknown-fields": true});
+    c.define(&shops(
+        json!({"type": "object", "properties": {"t": inner, "l": {"type": "array", "items": {"type": "string"}}}}),
+    ))
+    .await;
+    let reply = admin.post(&format!("{ALL}?dryRun=All"), &shop(json!({"t": {"apiVersion": 7, "kind": "K"}}))).await;
+    assert_eq!(
+        told(&reply),
+        "400 Shop in version \"v1\" cannot be handled as a Shop: spec.t.apiVersion: Invalid value: 7: must be a string"
+    );
+    let named = shop(json!({"t": {"apiVersion": "v1", "kind": "K", "metadata": null}}));
+    let made = admin.post(&format!("{ALL}?dryRun=All"), &named).await.expect(201);
+    assert_eq!(made["spec"]["t"]["metadata"], json!({}));
+    // Fields where none can be are unknown ones.
+    let strange = shop(json!({"l": {"a": 1}}));
+    let reply = admin.post(&format!("{ALL}?dryRun=All&fieldValidation=Strict"), &strange).await;
+    assert_eq!(reply.status, 400, "{}", reply.text());
+    assert!(reply.message().contains("unknown field \"spec.l.a\""), "{}", reply.message());
+}

@@ -5,6 +5,7 @@ use pilothouse_api::{
     field::{Error, ErrorList, Path},
     names,
 };
+use pilothouse_schema::structural;
 use serde_json::{Value, json};
 
 use crate::{
@@ -30,9 +31,21 @@ pub(crate) static STRATEGY: Strategy = Strategy {
     validate_status_update: |new, _, errors| {
         accepted_names(new.at("status.acceptedNames"), &Path::new("status").child("acceptedNames"), errors);
     },
+    warn,
     unconditional_update: false,
     ..Strategy::PLAIN
 };
+
+/// Formats that say nothing, as far as they are new.
+fn warn(new: &Value, old: Option<&Value>, warnings: &mut Vec<String>) {
+    let formats = |definition: &Value| -> Vec<String> {
+        let versions = definition.list("spec.versions").iter();
+        versions.flat_map(|v| structural::unknown_formats(v.at("schema.openAPIV3Schema"))).collect()
+    };
+    let before = old.map(formats).unwrap_or_default();
+    let found = formats(new).into_iter().filter(|format| !before.contains(format));
+    warnings.extend(found.map(|format| format!("unrecognized format {format:?}")));
+}
 
 const NAMES: [&str; 4] = ["plural", "singular", "kind", "listKind"];
 

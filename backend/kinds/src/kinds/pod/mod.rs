@@ -70,6 +70,8 @@ const FIELDS: &[Field] = &[
         name: "status.podIP",
         get: |pod, _| pod.list("status.podIPs").first().map_or("", |ip| ip.text("ip")).to_owned(),
     },
+    // Known, and never set, as upstream.
+    Field { name: "status.podIPs", get: |_, _| String::new() },
     Field::path("status.nominatedNodeName"),
 ];
 

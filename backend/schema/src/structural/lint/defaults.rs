@@ -24,16 +24,13 @@ pub fn lint(schema: &Schema, path: &Path, errors: &mut ErrorList) {
             errors.push(Error { field, ..error });
         }
     }
+    // Below `additionalProperties` upstream does not look.
     match &schema.node {
         Node::Struct(of) => {
             for field in &of.fields {
                 lint(field.schema.get(), &property_at(path, &field.name), errors);
             }
-            if let Some(rest) = &of.rest {
-                lint(rest.get(), &path.child("additionalProperties"), errors);
-            }
         }
-        Node::Map(of) => lint(of.get(), &path.child("additionalProperties"), errors),
         Node::List(list) => lint(list.of.get(), &path.child("items"), errors),
         _ => {}
     }

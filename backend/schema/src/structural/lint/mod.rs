@@ -12,7 +12,7 @@ mod lists;
 use pilothouse_api::field::{Error, ErrorList, Path};
 use serde_json::{Map, Value};
 
-use super::{Schema, prune, rules, validate_default};
+use super::{Schema, formats, prune, rules, validate_default};
 use crate::schema::Gvk;
 
 const TYPES: [&str; 6] = ["array", "boolean", "integer", "number", "object", "string"];
@@ -49,6 +49,7 @@ pub fn lint(gvk: Gvk, schema: &Value, path: &Path) -> ErrorList {
 fn built(gvk: Gvk, schema: &Value, path: &Path, fine: bool, errors: &mut ErrorList) {
     match Schema::from_structural(gvk, schema) {
         Ok(built) => {
+            whole_default(schema, path, errors);
             defaults::lint(&built, path, errors);
             if fine && errors.is_empty() {
                 rules::lint(&built, path, errors);
@@ -56,6 +57,38 @@ fn built(gvk: Gvk, schema: &Value, path: &Path, fine: bool, errors: &mut ErrorLi
         }
         Err(why) if fine => errors.push(Error::invalid(path.clone(), "", why)),
         Err(_) => {}
+    }
+}
+
+/// A default of the whole object would have to say what it is.
+fn whole_default(schema: &Value, path: &Path, errors: &mut ErrorList) {
+    let Some(default) = schema.get("default").and_then(Value::as_object) else { return };
+    for name in ["apiVersion", "kind"].into_iter().filter(|name| !default.contains_key(*name)) {
+        errors.push(Error::required(path.child("default").child(name), ""));
+    }
+}
+
+/// The formats anywhere in a schema that say nothing of values of their type: each once.
+pub fn unknown_formats(schema: &Value) -> Vec<String> {
+    let mut found = Vec::new();
+    collect_formats(schema, 0, &mut found);
+    found
+}
+
+fn collect_formats(schema: &Value, depth: usize, found: &mut Vec<String>) {
+    let Some(fields) = schema.as_object().filter(|_| depth <= MAX_DEPTH) else { return };
+    let format = text(fields, "format");
+    if !format.is_empty() && !formats::says_anything(text(fields, "type"), format) && !found.iter().any(|f| f == format) {
+        found.push(format.to_owned());
+    }
+    for (_, inner) in fields.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        collect_formats(inner, depth + 1, found);
+    }
+    for key in ["additionalProperties", "not", "items"] {
+        collect_formats(fields.get(key).unwrap_or(&Value::Null), depth + 1, found);
+    }
+    for inner in JUNCTORS.iter().filter_map(|junctor| fields.get(*junctor)?.as_array()).flatten() {
+        collect_formats(inner, depth + 1, found);
     }
 }
 

@@ -17,9 +17,15 @@ const MAX_MESSAGE_BYTES: usize = 5 * 1024;
 
 /// What the rules say of `new`, given what it replaces.
 pub(in crate::structural) fn evaluate(schema: &Schema, new: &Value, old: Option<&Value>, errors: &mut ErrorList) {
-    let mut run = Run { budget: Budget::new(BUDGET), errors };
+    let mut run = Run { budget: Budget::new(BUDGET), errors, of_unchanged: false };
     // When the budget is spent, what was found so far has to do.
     let _ = run.walk(schema, new, old, &Path::root());
+}
+
+/// What the rules say of those parts of `new` that are as they were in `old`.
+pub(in crate::structural) fn evaluate_unchanged(schema: &Schema, new: &Value, old: &Value, errors: &mut ErrorList) {
+    let mut run = Run { budget: Budget::new(BUDGET), errors, of_unchanged: true };
+    let _ = run.walk(schema, new, Some(old), &Path::root());
 }
 
 struct OverBudget;
@@ -27,6 +33,8 @@ struct OverBudget;
 struct Run<'e> {
     budget: Budget,
     errors: &'e mut ErrorList,
+    /// Asks only what is otherwise not asked.
+    of_unchanged: bool,
 }
 
 impl Run<'_> {
@@ -76,6 +84,7 @@ impl Run<'_> {
         let unchanged = old.is_some_and(|old| old == new);
         for (written, rule) in validations.written.iter().zip(&compiled.rules) {
             let rule = match rule {
+                Err(_) if self.of_unchanged => continue,
                 Ok(rule) => rule,
                 Err(why) => {
                     let why = format!("rule compile error: {why}");
@@ -87,7 +96,7 @@ impl Run<'_> {
             if rule.is_transition && old.is_none() && !optional {
                 continue;
             }
-            if unchanged && !rule.is_transition {
+            if (unchanged && !rule.is_transition) != self.of_unchanged {
                 continue;
             }
             let before = old.map(|old| CelValue::typed(old, &compiled.of));

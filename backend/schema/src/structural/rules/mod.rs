@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::schema::Schema;
 
-pub(super) use evaluate::{correlated, evaluate};
+pub(super) use evaluate::{correlated, evaluate, evaluate_unchanged};
 pub(super) use lint::lint;
 
 /// One rule as it is written.
