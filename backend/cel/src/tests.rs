@@ -114,7 +114,7 @@ fn optionals() {
         ("self.map[?'a'].value()", "1"),
         ("self.map[?'z'].orValue(7)", "7"),
         ("[?self.?name, ?self.?other]", "[\"web\"]"),
-        ("{?'a': self.?other, 'b': 1}", "{\"b\":1}"),
+        ("{?'a': self.?other, 'b': dyn(1)}", "{\"b\":1}"),
         ("optional.of(1).or(optional.of(2)).value()", "1"),
         ("optional.none().hasValue()", "false"),
         ("optional.ofNonZeroValue(0).hasValue()", "false"),

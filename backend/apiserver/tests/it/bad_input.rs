@@ -14,7 +14,7 @@ async fn bodies() {
     for (body, status) in [
         ("{", 400),
         ("", 400),
-        ("null", 400),
+        ("null", 422),
         ("[]", 400),
         ("{\"kind\": 7}", 400),
         ("{\"apiVersion\": \"v1\", \"kind\": \"Pod\", \"metadata\": {\"name\": \"a\"}}", 400),
@@ -103,7 +103,7 @@ async fn paths() {
         ("DELETE", "/api/v1/namespaces", 405),
         ("POST", "/api/v1/namespaces/default/pods/x", 405),
         ("GET", "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", 405),
-        ("PATCH", "/version", 404),
+        ("PATCH", "/version", 405),
         ("GET", "/api/v1/namespaces/default/configmaps/%2e%2e%2fx", 404),
         ("GET", "/api/v1/namespaces/default/configmaps/%ff%fe", 404),
         ("GET", "/ui/../../etc/passwd", 404),

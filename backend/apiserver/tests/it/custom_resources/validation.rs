@@ -419,7 +419,8 @@ async fn unchanged_wrongs_are_warned_of() {
     })
     .await;
     let path = format!("{ALL}/x?dryRun=All");
-    c.eventually(|| admin.patch(&path, "merge", &json!({"spec": {"c": "other"}})), |reply| reply.status == 422).await;
+    let other = json!({"spec": {"c": "other"}});
+    c.eventually(|| admin.patch(&path, "merge", &other), |reply| reply.status == 422).await;
     let reply = admin.patch(&path, "merge", &json!({"spec": {"d": "x"}})).await;
     assert_eq!(reply.status, 200, "{}", reply.text());
     assert_eq!(reply.warnings(), ["299 - \"spec.c: Invalid value: \\\"old\\\": must be new\""]);
