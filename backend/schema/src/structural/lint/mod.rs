@@ -78,7 +78,8 @@ pub fn unknown_formats(schema: &Value) -> Vec<String> {
 fn collect_formats(schema: &Value, depth: usize, found: &mut Vec<String>) {
     let Some(fields) = schema.as_object().filter(|_| depth <= MAX_DEPTH) else { return };
     let format = text(fields, "format");
-    if !format.is_empty() && !formats::says_anything(text(fields, "type"), format) && !found.iter().any(|f| f == format) {
+    if !format.is_empty() && !formats::says_anything(text(fields, "type"), format) && !found.iter().any(|f| f == format)
+    {
         found.push(format.to_owned());
     }
     for (_, inner) in fields.get("properties").and_then(Value::as_object).into_iter().flatten() {
