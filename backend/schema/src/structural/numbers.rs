@@ -55,7 +55,7 @@ fn in_range(rules: &Rules, number: &Number, what: &str, path: &Path, errors: &mu
     if !fits {
         let of = &rules.of;
         let kind = if format.is_empty() { "(default format)".to_owned() } else { format!("with format {format}") };
-        let detail = format!("{what} value must be of type {of} {kind} in {path}");
+        let detail = format!("{what} value must be of type {of} {kind} in {}", path.as_str());
         errors.push(Error::invalid(Path::root(), "", detail));
     }
     fits
