@@ -44,3 +44,9 @@ pub async fn start(config: pilothouse_storage::Config) -> (ApiServer, Store, Can
     tokio::time::timeout(PATIENCE, ready).await.expect("the server becomes ready");
     (api, store, shutdown)
 }
+
+/// What an answer says, in whichever format it was given; none when it cannot be read.
+#[must_use]
+pub fn read(headers: &http::HeaderMap, body: &[u8]) -> Option<serde_json::Value> {
+    crate::negotiate::decode_options(headers, body).ok()
+}
