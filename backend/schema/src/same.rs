@@ -34,18 +34,22 @@ pub fn same(schema: &Schema, a: &Value, b: &Value) -> bool {
 /// Whether two objects have the same in one field.
 pub fn same_field(field: &Field, a: &Value, b: &Value) -> bool {
     let schema = field.schema.get();
-    let at = |object: &Value| object.get(&*field.name).filter(|value| !value.is_null()).cloned();
+    let (a, b) = (present(a, &field.name), present(b, &field.name));
     let by_value = field.shape.written || field.shape.omitted;
-    match (at(a), at(b)) {
-        (Some(a), Some(b)) => same(schema, &a, &b),
+    match (a, b) {
+        (Some(a), Some(b)) => same(schema, a, b),
         (None, None) => true,
         (Some(one), None) | (None, Some(one)) => match &schema.node {
-            Node::List(_) | Node::Map(_) => has_nothing(&one),
-            Node::Struct(_) => by_value && same(schema, &one, &Value::Object(serde_json::Map::new())),
-            Node::Quantity => by_value && one == "0",
-            _ => by_value && is_zero_of(schema, &one),
+            Node::List(_) | Node::Map(_) => has_nothing(one),
+            Node::Struct(_) => by_value && same(schema, one, &Value::Object(serde_json::Map::new())),
+            Node::Quantity => by_value && *one == "0",
+            _ => by_value && is_zero_of(schema, one),
         },
     }
+}
+
+fn present<'a>(object: &'a Value, name: &str) -> Option<&'a Value> {
+    object.get(name).filter(|value| !value.is_null())
 }
 
 fn has_nothing(value: &Value) -> bool {

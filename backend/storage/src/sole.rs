@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::sequencer;
+
 /// Until when nobody else writes, and what the cache needs to have by then.
 #[derive(Clone, Copy, Debug)]
 struct Trust {
@@ -33,7 +35,7 @@ pub(crate) struct Sole {
 
 impl Sole {
     pub fn new(trust: Duration) -> Self {
-        Self { number: rand_number(), trust, held: Mutex::new(None) }
+        Self { number: number(), trust, held: Mutex::new(None) }
     }
 
     /// How long a new session's first write waits: long enough for everyone's trust to have ended, and for clocks that
@@ -59,11 +61,8 @@ impl Sole {
     }
 }
 
-/// A number that no other backend has; the standard library seeds its hashers from the system's randomness.
-fn rand_number() -> i32 {
-    use std::hash::{BuildHasher, Hasher};
-    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
-    random.to_le_bytes().first_chunk().map_or(0, |four| i32::from_le_bytes(*four))
+fn number() -> i32 {
+    sequencer::random().to_le_bytes().first_chunk().map_or(0, |four| i32::from_le_bytes(*four))
 }
 
 #[cfg(test)]

@@ -63,6 +63,17 @@ pub fn check(call: &Call) -> Result<(), Status> {
     if errors.is_empty() { Ok(()) } else { Err(invalid_all(call, errors)) }
 }
 
+/// Who applies has to say who they are.
+///
+/// # Errors
+/// 422 without a `fieldManager`.
+pub fn applier(call: &Call) -> Result<(), Status> {
+    if call.query.text("fieldManager").is_empty() {
+        return Err(invalid(call, Error::required(Path::new("fieldManager"), "is required for apply patch")));
+    }
+    Ok(())
+}
+
 fn wrong_validation(text: &str) -> Error {
     Error::not_supported(Path::new("fieldValidation"), text, &["", "Ignore", "Strict", "Warn"])
 }

@@ -64,9 +64,8 @@ async fn apply(
     bytes: &Bytes,
     subresource: &str,
 ) -> Result<Written, Status> {
-    if patch_type == PatchType::Apply && call.query.text("fieldManager").is_empty() {
-        let error = FieldError::required(Path::new("fieldManager"), "is required for apply patch");
-        return Err(options::invalid(call, error));
+    if patch_type == PatchType::Apply {
+        options::applier(call)?;
     }
     if patch_type != PatchType::Apply && call.query.get("force").is_some() {
         let error = FieldError::forbidden(Path::new("force"), "may not be specified for non-apply patch");

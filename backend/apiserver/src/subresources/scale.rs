@@ -98,10 +98,7 @@ async fn apply(
     body: Body,
     paths: &ScalePaths,
 ) -> Result<Written, Status> {
-    if call.query.text("fieldManager").is_empty() {
-        let error = Error::required(Path::new("fieldManager"), "is required for apply patch");
-        return Err(options::invalid(call, error));
-    }
+    options::applier(call)?;
     let bytes = body::collect(body, limits::MAX_BODY_BYTES).await?;
     options::check(call)?;
     let decoded = decode_apply(schema()?, &bytes, options::field_validation(call)?)?;

@@ -364,7 +364,7 @@ fn lost() -> Error {
 }
 
 /// A number no other backend starts from; the standard library seeds its hashers from the system's randomness.
-fn random() -> i64 {
+pub(crate) fn random() -> i64 {
     use std::hash::{BuildHasher, Hasher};
     std::collections::hash_map::RandomState::new().build_hasher().finish().cast_signed()
 }
