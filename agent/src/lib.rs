@@ -20,6 +20,7 @@ pub mod objects;
 pub mod pods;
 pub mod probes;
 pub mod proxy;
+mod retry;
 mod tls;
 pub mod volumes;
 
@@ -31,7 +32,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use futures::future::BoxFuture;
 use rustls_pki_types::ServerName;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
@@ -92,12 +92,13 @@ async fn work(config: Config, runtime: Arc<dyn Runtime>, real: bool, shutdown: C
         runtime_name: version,
         node: Arc::clone(&node),
         objects: Arc::clone(&objects),
+        services: Arc::default(),
         mounter: Mounter::new(&config.data_dir, objects),
         cgroups: real.then(|| cgroups::Cgroups::new(&config.cgroup_root)),
         recorder: recorder.clone(),
         host_ports: Arc::default(),
         registry: Arc::new(Registry::default()),
-        relist: Arc::new(Notify::new()),
+        changes: Arc::default(),
     });
     let name = &config.node_name;
     recorder.tell(events::Subject::node(name), events::Type::Normal, "Starting", "Starting kubelet.");
@@ -109,10 +110,10 @@ async fn work(config: Config, runtime: Arc<dyn Runtime>, real: bool, shutdown: C
     tasks.spawn(Manager::new(Arc::clone(&context)).run(shutdown.clone()));
     tasks.spawn(gc::run(Arc::clone(&context), shutdown.clone()));
     tasks.spawn(eviction::run(Arc::clone(&context), shutdown.clone()));
+    tasks.spawn(cri::changes::follow(runtime, Arc::clone(&context.changes), shutdown.clone()));
+    tasks.spawn(network::index::follow_services(client.clone(), Arc::clone(&context.services), shutdown.clone()));
     if real {
         tasks.spawn(network::run(network_context(&config, &client, &context)?, shutdown.clone()));
-        let (socket, relist, shutdown) = (config.cri_endpoint.clone(), Arc::clone(&context.relist), shutdown.clone());
-        tasks.spawn(async move { cri::events::run(&socket, relist, shutdown).await });
     }
     let (renewal, shutdown_renewal) = ((config.clone(), Arc::clone(&identity), client), shutdown.clone());
     tasks.spawn(async move { identity::keep_fresh(&renewal.0, &renewal.1, renewal.2, shutdown_renewal).await });
@@ -140,6 +141,7 @@ fn network_context(config: &Config, client: &kube::Client, context: &Context) ->
         cni_conf_dir: config.cni_conf_dir.clone(),
         data_dir: PathBuf::from(&config.data_dir),
         host_ports: Arc::clone(&context.host_ports),
+        services: Arc::clone(&context.services),
     })
 }
 

@@ -1,4 +1,4 @@
-//! The ConfigMaps, Secrets and Services that this node's pods refer to, fetched when needed.
+//! The ConfigMaps and Secrets that this node's pods refer to, fetched when needed.
 //!
 //! Invariants: what was fetched is kept for a short while only, so that a hundred pods starting together ask once; an
 //! object that is not there is an answer, not an error.
@@ -7,9 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
-use kube::api::ListParams;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
@@ -24,7 +23,6 @@ pub struct Objects {
     client: kube::Client,
     config_maps: Cache<Option<ConfigMap>>,
     secrets: Cache<Option<Secret>>,
-    services: Cache<Vec<Service>>,
 }
 
 async fn cached<T>(
@@ -57,7 +55,7 @@ pub fn message(error: &kube::Error) -> String {
 impl Objects {
     #[must_use]
     pub fn new(client: kube::Client) -> Self {
-        Self { client, config_maps: Cache::default(), secrets: Cache::default(), services: Cache::default() }
+        Self { client, config_maps: Cache::default(), secrets: Cache::default() }
     }
 
     #[must_use]
@@ -80,11 +78,5 @@ impl Objects {
     pub async fn secret(&self, namespace: &str, name: &str, max_age: Duration) -> Result<Arc<Option<Secret>>, String> {
         let api: Api<Secret> = Api::namespaced(self.client.clone(), namespace);
         cached(&self.secrets, (namespace, name), max_age, api.get_opt(name)).await
-    }
-
-    pub async fn services(&self, namespace: &str) -> Result<Arc<Vec<Service>>, String> {
-        let api: Api<Service> = Api::namespaced(self.client.clone(), namespace);
-        let list = async { api.list(&ListParams::default()).await.map(|list| list.items) };
-        cached(&self.services, (namespace, ""), FRESH, list).await
     }
 }

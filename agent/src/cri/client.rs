@@ -10,9 +10,10 @@ use pilothouse_cri::v1;
 use pilothouse_cri::v1::image_service_client::ImageServiceClient;
 use pilothouse_cri::v1::runtime_service_client::RuntimeServiceClient;
 use tokio::net::UnixStream;
-use tonic::Request;
 use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Code, Request};
 
+use super::changes::Changes;
 use super::{Error, Result, Runtime, labels};
 
 /// Upstream's `runtimeRequestTimeout`.
@@ -53,13 +54,13 @@ fn by_pod(uid: Option<&str>) -> HashMap<String, String> {
 
 fn or_gone<T>(answer: Result<T, tonic::Status>) -> Result<()> {
     match answer {
-        Err(status) if status.code() != tonic::Code::NotFound => Err(status.into()),
+        Err(status) if status.code() != Code::NotFound => Err(status.into()),
         _ => Ok(()),
     }
 }
 
 fn absent(what: &str) -> Error {
-    Error::new(tonic::Code::Internal, format!("the runtime answered without {what}"))
+    Error::new(Code::Internal, format!("the runtime answered without {what}"))
 }
 
 impl Client {
@@ -81,6 +82,13 @@ impl Client {
 
 #[async_trait]
 impl Runtime for Client {
+    async fn follow(&self, changes: &Changes) -> Error {
+        match super::events::listen(channel(&self.path), changes).await {
+            Ok(()) => Error::new(Code::Unavailable, "the stream of events has ended"),
+            Err(status) => status.into(),
+        }
+    }
+
     async fn version(&self) -> Result<v1::VersionResponse> {
         let message = v1::VersionRequest { version: "v1".into() };
         Ok(self.runtime.clone().version(request(message, PATIENCE)).await?.into_inner())

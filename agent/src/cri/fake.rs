@@ -12,6 +12,7 @@ use pilothouse_cri::v1;
 use tokio::sync::Notify;
 use tonic::Code;
 
+use super::changes::Changes;
 use super::{Error, Result, Runtime, labels};
 
 /// A node that runs for long keeps no longer memory of it.
@@ -172,6 +173,14 @@ impl Container {
 
 #[async_trait]
 impl Runtime for Fake {
+    async fn follow(&self, changes: &Changes) -> Error {
+        changes.tells(true);
+        loop {
+            self.changed.notified().await;
+            changes.ring();
+        }
+    }
+
     async fn version(&self) -> Result<v1::VersionResponse> {
         Ok(v1::VersionResponse {
             version: "0.1.0".into(),

@@ -3,8 +3,9 @@
 //!
 //! Invariant: stopping or removing what is not there is success, on every runtime.
 
+pub mod changes;
 mod client;
-pub mod events;
+mod events;
 pub mod fake;
 
 use std::time::Duration;
@@ -54,6 +55,8 @@ impl From<tonic::Status> for Error {
 /// A container runtime. Ids are the runtime's own; times are nanoseconds since the epoch, as in CRI.
 #[async_trait]
 pub trait Runtime: Send + Sync + 'static {
+    /// Rings whenever something may have changed, for as long as it can; gives why it cannot (any more).
+    async fn follow(&self, changes: &changes::Changes) -> Error;
     async fn version(&self) -> Result<v1::VersionResponse>;
     /// The conditions RuntimeReady and NetworkReady.
     async fn status(&self) -> Result<v1::RuntimeStatus>;

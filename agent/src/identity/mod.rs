@@ -28,6 +28,7 @@ use tracing::{info, warn};
 
 use crate::client;
 use crate::config::Config;
+use crate::retry::Retry;
 
 use self::store::{Pair, Store};
 
@@ -36,6 +37,7 @@ const SIGNER: &str = "kubernetes.io/kube-apiserver-client-kubelet";
 const SIGN_PATIENCE: Duration = Duration::from_secs(15 * 60);
 const POLL_FIRST: Duration = Duration::from_millis(100);
 const POLL_LAST: Duration = Duration::from_secs(5);
+const JOIN_LAST: Duration = Duration::from_secs(15);
 const RETRY: Duration = Duration::from_secs(60);
 
 /// The node's certificate of the moment, offered in every TLS handshake.
@@ -102,7 +104,7 @@ pub async fn join(config: &Config, roots: &Arc<RootCertStore>) -> Result<Arc<Ide
     };
     info!(node = config.node_name, "joining the cluster");
     let client = client::with_token(config, tls(roots, None)?, token)?;
-    let mut delay = POLL_FIRST;
+    let mut retry = Retry::new(POLL_FIRST, JOIN_LAST);
     loop {
         match request(config, &store, &client).await {
             Ok(pair) => {
@@ -112,8 +114,7 @@ pub async fn join(config: &Config, roots: &Arc<RootCertStore>) -> Result<Arc<Ide
             }
             Err(error) => warn!(error = format!("{error:#}"), "joining failed; trying again"),
         }
-        tokio::time::sleep(delay).await;
-        delay = (delay * 2).min(POLL_LAST);
+        tokio::time::sleep(retry.wait()).await;
     }
 }
 

@@ -1,4 +1,5 @@
-//! What this node knows of Services and their endpoints: two watches, one small index, read by `proxy` and `dns`.
+//! What this node knows of Services and their endpoints: two watches, one small index, read by `proxy`, `dns` and the
+//! environment of containers.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
@@ -162,6 +163,16 @@ impl Default for Services {
 }
 
 impl Services {
+    /// The Services of one namespace, by name, once they are known.
+    pub async fn within(&self, namespace: &str) -> Vec<(Arc<str>, Arc<Service>)> {
+        // The index outlives whoever waits for it, so this does not fail.
+        let _ = self.version.subscribe().wait_for(|_| self.state.read().synced.0).await;
+        let state = self.state.read();
+        let from: Name = (namespace.into(), "".into());
+        let own = state.services.range(from..).take_while(|((of, _), _)| **of == *namespace);
+        own.map(|((_, name), service)| (Arc::clone(name), Arc::clone(service))).collect()
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.write());
         self.version.send_modify(|version| *version += 1);
@@ -327,12 +338,12 @@ async fn follow<K>(
     }
 }
 
-/// Follows Services and EndpointSlices until `shutdown`.
-pub async fn run(context: &Context, services: Arc<Services>, shutdown: CancellationToken) {
+/// Follows Services until `shutdown`.
+pub async fn follow_services(client: kube::Client, services: Arc<Services>, shutdown: CancellationToken) {
     let index = &services;
-    let follow_services = follow(
-        Api::<core::Service>::all(context.client.clone()),
-        shutdown.clone(),
+    follow(
+        Api::<core::Service>::all(client),
+        shutdown,
         "services",
         |object| {
             let (name, new) = (name_of(object), Arc::new(service(object)));
@@ -347,10 +358,16 @@ pub async fn run(context: &Context, services: Arc<Services>, shutdown: Cancellat
                 state.synced.0 = true;
             });
         },
-    );
-    let follow_slices = follow(
+    )
+    .await;
+}
+
+/// Follows EndpointSlices until `shutdown`.
+pub async fn follow_slices(context: &Context, services: Arc<Services>, shutdown: CancellationToken) {
+    let index = &services;
+    follow(
         Api::<EndpointSlice>::all(context.client.clone()),
-        shutdown.clone(),
+        shutdown,
         "endpointslices",
         |object| {
             let name = name_of(object);
@@ -367,6 +384,6 @@ pub async fn run(context: &Context, services: Arc<Services>, shutdown: Cancellat
                 state.synced.1 = true;
             });
         },
-    );
-    tokio::join!(follow_services, follow_slices);
+    )
+    .await;
 }

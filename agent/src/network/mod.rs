@@ -28,15 +28,17 @@ pub struct Context {
     pub data_dir: PathBuf,
     /// The host ports of this node's running pods, kept by the pod workers.
     pub host_ports: Arc<index::HostPorts>,
+    /// What is known of Services; they are followed elsewhere, since pods need them, too.
+    pub services: Arc<index::Services>,
 }
 
 /// Runs everything until `shutdown`. Each part restarts its own watches; none of them ends by itself.
 pub async fn run(context: Context, shutdown: CancellationToken) {
-    let services = Arc::new(index::Services::default());
+    let services = Arc::clone(&context.services);
     let nodes = Arc::new(routes::PodNetworks::default());
     tokio::join!(
         routes::run(&context, Arc::clone(&nodes), shutdown.clone()),
-        index::run(&context, Arc::clone(&services), shutdown.clone()),
+        index::follow_slices(&context, Arc::clone(&services), shutdown.clone()),
         proxy::run(&context, Arc::clone(&services), nodes, shutdown.clone()),
         dns::run(&context, services, shutdown.clone()),
     );

@@ -14,12 +14,14 @@ use tracing::warn;
 
 use super::Handle;
 use crate::client::is_not_found;
+use crate::retry::Retry;
 
 const NAMESPACE: &str = "kube-node-lease";
 /// Upstream's: renewed four times before it runs out.
 const DURATION_SECONDS: i32 = 40;
 const RENEW: Duration = Duration::from_secs(10);
-const RETRY: Duration = Duration::from_secs(1);
+/// Upstream waits as long at most before it tries again.
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(7));
 const PATIENCE: Duration = Duration::from_secs(10);
 
 fn new_lease(handle: &Handle, now: Timestamp) -> Lease {
@@ -66,16 +68,20 @@ async fn renew(handle: &Handle, api: &Api<Lease>) -> kube::Result<()> {
 /// Renews the lease until `shutdown`.
 pub async fn keep(handle: Arc<Handle>, client: kube::Client, shutdown: CancellationToken) {
     let api: Api<Lease> = Api::namespaced(client, NAMESPACE);
+    let mut retry = Retry::new(RETRY.0, RETRY.1);
     loop {
         let wait = match tokio::time::timeout(PATIENCE, renew(&handle, &api)).await {
-            Ok(Ok(())) => RENEW,
+            Ok(Ok(())) => {
+                retry.reset();
+                RENEW
+            }
             Ok(Err(error)) => {
                 warn!(%error, "the node's lease was not renewed; trying again");
-                RETRY
+                retry.wait()
             }
             Err(_) => {
                 warn!("the node's lease was not renewed within {PATIENCE:?}; trying again");
-                RETRY
+                retry.wait()
             }
         };
         tokio::select! { () = tokio::time::sleep(wait) => {}, () = shutdown.cancelled() => return }

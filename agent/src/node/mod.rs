@@ -2,7 +2,7 @@
 //!
 //! Invariants: the Lease is the heartbeat and its renewal waits for nothing else; the status is written when it says
 //! something else than the API has, or after five minutes, so what somebody marked meanwhile (a Node thought lost) is put
-//! right at the next look; a Node that somebody deleted is registered again.
+//! right as soon as the watch of it says so; a Node that somebody deleted is registered again.
 
 pub mod lease;
 pub mod machine;
@@ -11,27 +11,32 @@ pub mod object;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{ContainerImage, Node};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::watch_object;
 use parking_lot::RwLock;
 use serde_json::json;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use self::machine::{Load, Machine};
 use self::object::Readiness;
-use crate::client::{is_conflict, is_not_found};
+use crate::client::is_conflict;
 use crate::config::Config;
 use crate::cri::Runtime;
+use crate::retry::Retry;
 
 /// How often the runtime is asked whether it is ready: quickly until it is, as the first pods wait for it.
 const LOOK: Duration = Duration::from_secs(10);
 const LOOK_UNREADY: Duration = Duration::from_millis(200);
 const REPORT: Duration = Duration::from_secs(5 * 60);
-const RETRY: Duration = Duration::from_secs(1);
+const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// The images are listed only every so often, or when asked to.
 const IMAGES: Duration = Duration::from_secs(60);
 
@@ -53,7 +58,7 @@ impl Handle {
     }
 
     fn adopt(&self, mut node: Node) {
-        // Two large parts that nobody here reads.
+        // Two large parts that nobody reads here.
         node.metadata.managed_fields = None;
         if let Some(status) = &mut node.status {
             status.images = None;
@@ -64,12 +69,13 @@ impl Handle {
 
 /// Creates the Node, or finds it and brings its labels up to date. Tries until it has succeeded.
 pub async fn register(handle: &Handle, client: &kube::Client) {
+    let mut retry = Retry::new(RETRY.0, RETRY.1);
     loop {
         match try_register(handle, client).await {
             Ok(()) => return,
             Err(error) => warn!(%error, node = handle.config.node_name, "the node was not registered; trying again"),
         }
-        tokio::time::sleep(RETRY).await;
+        tokio::time::sleep(retry.wait()).await;
     }
 }
 
@@ -119,6 +125,14 @@ async fn readiness(runtime: &dyn Runtime) -> Readiness {
     Readiness { runtime_version, problems }
 }
 
+/// What the API is known to have.
+enum Known {
+    /// The watch has not said yet.
+    Nothing,
+    Absent,
+    Node(Box<Node>),
+}
+
 /// Keeps the Node's status until `shutdown`.
 pub async fn keep_status(
     handle: Arc<Handle>,
@@ -126,10 +140,14 @@ pub async fn keep_status(
     runtime: Arc<dyn Runtime>,
     shutdown: CancellationToken,
 ) {
-    let mut written: Option<tokio::time::Instant> = None;
+    let api: Api<Node> = Api::all(client.clone());
+    let mut nodes = std::pin::pin!(watch_object(api, &handle.config.node_name).default_backoff());
+    let mut known = Known::Nothing;
+    let mut written: Option<Instant> = None;
     let mut images = Vec::new();
-    let mut images_read: Option<tokio::time::Instant> = None;
+    let mut images_read: Option<Instant> = None;
     let mut known_runtime = String::new();
+    let mut retry = Retry::new(RETRY.0, RETRY.1);
     loop {
         let mut ready = readiness(&*runtime).await;
         if ready.runtime_version.is_empty() {
@@ -139,24 +157,60 @@ pub async fn keep_status(
         }
         if images_read.is_none_or(|at| at.elapsed() > IMAGES) {
             images = object::images(runtime.list_images().await.unwrap_or_default());
-            images_read = Some(tokio::time::Instant::now());
+            images_read = Some(Instant::now());
         }
         let load = Load::read(&handle.config.data_dir);
         let mut wait = if ready.problems.is_empty() { LOOK } else { LOOK_UNREADY };
         let overdue = written.is_none_or(|at| at.elapsed() > REPORT);
-        match settle(&handle, &client, (&load, &ready, images.clone()), overdue).await {
-            Ok(true) => written = Some(tokio::time::Instant::now()),
-            Ok(false) => {}
+        let settled = settle(&handle, &client, &mut known, (&load, &ready, images.clone()), overdue).await;
+        match &settled {
+            Ok(wrote) => {
+                written = if *wrote { Some(Instant::now()) } else { written };
+                retry.reset();
+            }
             Err(error) => {
                 warn!(%error, "the node's status was not written; trying again");
-                wait = RETRY;
+                wait = retry.wait();
             }
         }
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = handle.look.notified() => images_read = None,
-            () = shutdown.cancelled() => return,
+        let next = Instant::now() + wait;
+        // News of the Node are looked at at once, but not while the API is left time to recover.
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep_until(next) => break,
+                () = handle.look.notified() => {
+                    images_read = None;
+                    break;
+                }
+                Some(node) = nodes.next() => match node {
+                    Ok(node) => {
+                        if known.learn(node) && settled.is_ok() {
+                            break;
+                        }
+                    }
+                    Err(error) => warn!(%error, "the watch of the node was interrupted"),
+                },
+                () = shutdown.cancelled() => return,
+            }
         }
+    }
+}
+
+fn version(node: &Node) -> u64 {
+    node.metadata.resource_version.as_deref().and_then(|version| version.parse().ok()).unwrap_or(0)
+}
+
+impl Known {
+    /// Takes over what the watch says; false when that is not news (an answer to us came before it).
+    fn learn(&mut self, node: Option<Node>) -> bool {
+        let new = match (node, &*self) {
+            (Some(node), Self::Node(known)) if version(&node) <= version(known) => return false,
+            (Some(node), _) => Self::Node(Box::new(node)),
+            (None, Self::Absent) => return false,
+            (None, _) => Self::Absent,
+        };
+        *self = new;
+        true
     }
 }
 
@@ -164,26 +218,31 @@ pub async fn keep_status(
 async fn settle(
     handle: &Handle,
     client: &kube::Client,
+    known: &mut Known,
     parts: (&Load, &Readiness, Vec<ContainerImage>),
     overdue: bool,
 ) -> kube::Result<bool> {
     let api: Api<Node> = Api::all(client.clone());
     let name = &handle.config.node_name;
-    let node = match api.get(name).await {
-        Err(error) if is_not_found(&error) => {
+    let node = match known {
+        Known::Nothing => return Ok(false),
+        Known::Absent => {
             try_register(handle, client).await?;
             api.get(name).await?
         }
-        node => node?,
+        Known::Node(node) => (**node).clone(),
     };
     let former = node.status.clone();
     let status = object::status(&handle.config, &handle.machine, parts, former.as_ref(), Timestamp::now());
-    if !overdue && former.as_ref().is_some_and(|former| object::same(former, &status)) {
-        handle.adopt(node);
-        return Ok(false);
-    }
-    // Conditions and addresses merge by type, so nobody else's are touched.
-    let patch = json!({"status": status});
-    handle.adopt(api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await?);
-    Ok(true)
+    let write = overdue || !former.as_ref().is_some_and(|former| object::same(former, &status));
+    let node = if write {
+        // Conditions and addresses merge by type, so nobody else's are touched.
+        let patch = json!({"status": status});
+        api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await?
+    } else {
+        node
+    };
+    handle.adopt(node.clone());
+    *known = Known::Node(Box::new(node));
+    Ok(write)
 }

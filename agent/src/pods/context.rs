@@ -14,8 +14,9 @@ use super::memory::Failure;
 use crate::cgroups::Cgroups;
 use crate::config::Config;
 use crate::cri::Runtime;
+use crate::cri::changes::Changes;
 use crate::events::Recorder;
-use crate::network::index::HostPorts;
+use crate::network::index::{HostPorts, Services};
 use crate::node::{Handle, object};
 use crate::objects::Objects;
 use crate::volumes::Mounter;
@@ -90,6 +91,7 @@ pub struct Context {
     pub runtime_name: String,
     pub node: Arc<Handle>,
     pub objects: Arc<Objects>,
+    pub services: Arc<Services>,
     pub mounter: Mounter,
     /// `None` where there are no real containers.
     pub cgroups: Option<Cgroups>,
@@ -97,7 +99,7 @@ pub struct Context {
     pub host_ports: Arc<HostPorts>,
     pub registry: Arc<Registry>,
     /// Rung to have the runtime looked at now.
-    pub relist: Arc<Notify>,
+    pub changes: Arc<Changes>,
 }
 
 impl Context {

@@ -4,10 +4,12 @@
 //! the Service variables of <https://kubernetes.io/docs/concepts/services-networking/service/#environment-variables>
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Container, Pod, Secret};
 
 use super::downward::{self, Facts};
+use crate::network::index::Service;
 
 /// What the container's environment refers to. `None`: it was looked for and is not there.
 #[derive(Clone, Debug, Default)]
@@ -15,7 +17,7 @@ pub struct Sources {
     pub config_maps: BTreeMap<String, Option<ConfigMap>>,
     pub secrets: BTreeMap<String, Option<Secret>>,
     /// The Services of the pod's namespace (if it wants them) and the API's own.
-    pub services: Vec<Service>,
+    pub services: Vec<(Arc<str>, Arc<Service>)>,
 }
 
 /// The names of the ConfigMaps and Secrets that an environment refers to.
@@ -77,35 +79,29 @@ impl Variables {
     }
 }
 
-fn service_variables(services: &[Service]) -> Vec<(String, String)> {
+fn service_variables(services: &[(Arc<str>, Arc<Service>)]) -> Vec<(String, String)> {
     let mut variables = Vec::new();
-    for service in services {
-        let (Some(name), Some(spec)) = (&service.metadata.name, &service.spec) else { continue };
-        let ip = spec.cluster_ip.as_deref().unwrap_or_default();
-        let ports = spec.ports.as_deref().unwrap_or_default();
-        let (false, Some(first)) = (matches!(ip, "" | "None"), ports.first()) else { continue };
+    for (name, service) in services {
+        let (Some(ip), Some(first)) = (service.cluster_ip, service.ports.first()) else { continue };
         let upper = |text: &str| text.to_uppercase().replace('-', "_");
         let prefix = upper(name);
-        let host = if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
         let mut set = |suffix: String, value: String| variables.push((format!("{prefix}_{suffix}"), value));
-        set("SERVICE_HOST".to_owned(), ip.to_owned());
+        set("SERVICE_HOST".to_owned(), ip.to_string());
         set("SERVICE_PORT".to_owned(), first.port.to_string());
-        for port in ports {
-            if let Some(name) = port.name.as_deref().filter(|name| !name.is_empty()) {
-                set(format!("SERVICE_PORT_{}", upper(name)), port.port.to_string());
-            }
+        for port in service.ports.iter().filter(|port| !port.name.is_empty()) {
+            set(format!("SERVICE_PORT_{}", upper(&port.name)), port.port.to_string());
         }
-        for (index, port) in ports.iter().enumerate() {
-            let protocol = port.protocol.as_deref().unwrap_or("TCP");
-            let url = format!("{}://{host}:{}", protocol.to_lowercase(), port.port);
+        for (index, port) in service.ports.iter().enumerate() {
+            let protocol = port.protocol.as_str();
+            let url = format!("{protocol}://{ip}:{}", port.port);
             if index == 0 {
                 set("PORT".to_owned(), url.clone());
             }
             let of_port = format!("PORT_{}_{}", port.port, protocol.to_uppercase());
             set(of_port.clone(), url);
-            set(format!("{of_port}_PROTO"), protocol.to_lowercase());
+            set(format!("{of_port}_PROTO"), protocol.to_owned());
             set(format!("{of_port}_PORT"), port.port.to_string());
-            set(format!("{of_port}_ADDR"), ip.to_owned());
+            set(format!("{of_port}_ADDR"), ip.to_string());
         }
     }
     variables
@@ -232,6 +228,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::network::index::{Port, Protocol};
 
     #[test]
     fn expansion() {
@@ -260,11 +257,13 @@ mod tests {
     fn sources() -> Sources {
         let map = parse(json!({"data": {"color": "red", "bad=name": "x"}}));
         let secret = parse(json!({"data": {"key": "c2VjcmV0"}}));
+        let port = Port { name: "sql".to_owned(), protocol: Protocol::Tcp, port: 5432, node_port: None };
+        let database =
+            Service { cluster_ip: Some("10.96.0.7".parse().unwrap()), ports: vec![port], ..Service::default() };
         Sources {
             config_maps: BTreeMap::from([("cm".to_owned(), Some(map)), ("gone".to_owned(), None)]),
             secrets: BTreeMap::from([("s".to_owned(), Some(secret))]),
-            services: vec![parse(json!({"metadata": {"name": "my-db"}, "spec": {"clusterIP": "10.96.0.7",
-                "ports": [{"name": "sql", "port": 5432, "protocol": "TCP"}]}}))],
+            services: vec![("my-db".into(), Arc::new(database))],
         }
     }
 

@@ -145,14 +145,12 @@ async fn sources(context: &Context, pod: &Pod, spec: &PodSpec, container: &Conta
         sources.secrets.insert(name, (*found).clone());
     }
     // The API's own Service is always told, as a program in the cluster finds the API by it.
-    let api = context.objects.services("default").await?;
-    let is_api =
-        |service: &&k8s_openapi::api::core::v1::Service| service.metadata.name.as_deref() == Some("kubernetes");
     if spec.enable_service_links != Some(false) {
-        sources.services.extend(context.objects.services(namespace).await?.iter().cloned());
+        sources.services = context.services.within(namespace).await;
     }
     if namespace != "default" || sources.services.is_empty() {
-        sources.services.extend(api.iter().filter(is_api).cloned());
+        let all = context.services.within("default").await;
+        sources.services.extend(all.into_iter().filter(|(name, _)| &**name == "kubernetes"));
     }
     Ok(sources)
 }
@@ -281,7 +279,7 @@ pub async fn start(context: &Context, pod: &Pod, start: Start) -> Result<(), Sta
     tell("Created", "Container created".to_owned());
     context.runtime.start_container(&id).await.map_err(|error| warn("RunContainerError", error.to_string()))?;
     tell("Started", "Container started".to_owned());
-    context.relist.notify_one();
+    context.changes.ring();
 
     let Some(hook) = container.lifecycle.as_ref().and_then(|lifecycle| lifecycle.post_start.as_ref()) else {
         return Ok(());
@@ -397,7 +395,7 @@ pub async fn kill(context: &Context, pod: &Pod, id: &str, name: &str, grace_seco
         tracing::warn!(container = name, %error, "a container was not stopped; trying again");
         tokio::time::sleep(PAUSE).await;
     }
-    context.relist.notify_one();
+    context.changes.ring();
 }
 
 /// Sets the pod's and the containers' cgroups to changed resources; says what the containers have now.

@@ -17,6 +17,7 @@ use kube::runtime::{WatchStreamExt, watcher as watch_pods};
 use pilothouse_cri::v1;
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -29,8 +30,6 @@ use crate::cri::labels;
 use crate::events::{Subject, Type};
 use crate::node::object;
 
-/// Upstream's relisting period.
-const RELIST: Duration = Duration::from_secs(1);
 /// After a ring, others often follow: they are taken together.
 const GATHER: Duration = Duration::from_millis(10);
 const ORPHAN_GRACE: Duration = Duration::from_secs(30);
@@ -76,20 +75,23 @@ impl Manager {
         let config = watcher::Config::default().fields(&fields);
         let pods = watch_pods(api, config).default_backoff().modify(|pod: &mut Pod| pod.metadata.managed_fields = None);
         let mut pods = std::pin::pin!(pods);
-        let relist = Arc::clone(&self.context.relist);
-        // One clock for all rounds: a busy watch must not keep putting the next look off.
-        let mut clock = tokio::time::interval(RELIST);
-        clock.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let changes = Arc::clone(&self.context.changes);
+        // A moment, not a span: a busy watch must not keep putting the next look off.
+        let mut next = Instant::now();
         loop {
             tokio::select! {
                 Some(event) = pods.next() => match event {
                     Ok(event) => self.apply(event),
                     Err(error) => warn!(%error, "the watch of pods was interrupted"),
                 },
-                _ = clock.tick() => self.relist().await,
-                () = relist.notified() => {
+                () = tokio::time::sleep_until(next) => {
+                    self.relist().await;
+                    next = Instant::now() + changes.patience();
+                }
+                () = changes.rung() => {
                     tokio::time::sleep(GATHER).await;
                     self.relist().await;
+                    next = Instant::now() + changes.patience();
                 }
                 Some(ended) = self.tasks.join_next() => match ended {
                     Ok(uid) => self.ended(&uid),

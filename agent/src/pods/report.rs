@@ -3,6 +3,8 @@
 //! Invariants: a status is written onto the version of the pod that it was computed from, so nobody else's change is
 //! lost; a pod is removed only by its uid.
 
+use std::time::Duration;
+
 use k8s_openapi::api::core::v1::{Pod, PodStatus};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -65,8 +67,8 @@ pub fn status_difference(former: Option<&PodStatus>, status: &PodStatus) -> Opti
     (from != to).then(|| difference(&from, &to))
 }
 
-/// Writes the change of the status if there is one, then deletes the pod if told so.
-pub async fn report(context: &Context, pod: &Pod, status: Option<Value>, delete: bool) -> Reported {
+/// Writes the change of the status if there is one, then deletes the pod if told so. After a failure it waits for `pause`.
+pub async fn report(context: &Context, pod: &Pod, status: Option<Value>, delete: bool, pause: Duration) -> Reported {
     let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref());
     let (Some(namespace), Some(name)) = (namespace, name) else { return Reported::Failed };
     let api: Api<Pod> = Api::namespaced(context.client(), namespace);
@@ -90,17 +92,17 @@ pub async fn report(context: &Context, pod: &Pod, status: Option<Value>, delete:
                 Reported::Pod(Box::new(found))
             }
             Ok(_) => Reported::Gone,
-            Err(_) => pause().await,
+            Err(_) => fail(pause).await,
         },
         Err(error) => {
             warn!(pod = name, namespace, %error, "the pod's status was not written; trying again");
-            pause().await
+            fail(pause).await
         }
     }
 }
 
-async fn pause() -> Reported {
-    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+async fn fail(pause: Duration) -> Reported {
+    tokio::time::sleep(pause).await;
     Reported::Failed
 }
 

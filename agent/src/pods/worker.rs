@@ -29,6 +29,7 @@ use super::report::{self, Reported};
 use super::{messages, ports};
 use crate::network::index::HostPort;
 use crate::probes::Probes;
+use crate::retry::Retry;
 use crate::volumes::Volumes;
 
 /// A step of the pod as a whole that failed is tried again after this long, then twice that, up to the last.
@@ -44,7 +45,11 @@ const RESIZE_RETRY: Duration = Duration::from_secs(30);
 const REFRESH: Duration = Duration::from_secs(45);
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Nothing is forgotten for longer than this, whatever was missed.
-const LOOK_ANYWAY: Duration = Duration::from_secs(60);
+const LOOK_ANYWAY: Duration = Duration::from_secs(5 * 60);
+/// A step on the way is told only if no other follows: what starts at once is told once.
+const SETTLE: Duration = Duration::from_millis(100);
+/// A report that failed is made again after this long, then twice that, up to the last.
+const REPORT_RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(15));
 
 /// What the API wants of a pod.
 #[derive(Clone, Debug)]
@@ -92,6 +97,9 @@ pub struct Worker {
     starting: Option<AbortHandle>,
     killing: HashMap<String, AbortHandle>,
     reporting: bool,
+    report_retry: Retry,
+    /// Since when there is something to tell that can wait for what follows.
+    untold: Option<tokio::time::Instant>,
     /// The API has been told that nothing is left here; finalizers of others may still keep the pod.
     deleting: bool,
     /// The last change of the status that was sent, and the version that it led to.
@@ -124,6 +132,8 @@ impl Worker {
             starting: None,
             killing: HashMap::new(),
             reporting: false,
+            report_retry: Retry::new(REPORT_RETRY.0, REPORT_RETRY.1),
+            untold: None,
             deleting: false,
             sent: None,
             written: None,
@@ -153,12 +163,15 @@ impl Worker {
                 self.recall_resources();
                 self.resize();
             }
-            let mut wake = if looked { LOOK_ANYWAY } else { LOOK_AGAIN };
+            // Not all pods at the same moment.
+            let mut wake = if looked { LOOK_ANYWAY.mul_f64(rand::random_range(0.7..1.0)) } else { LOOK_AGAIN };
             if looked {
                 let now = Timestamp::now();
                 let plan = plan::plan(&self.pod, &self.observed, &self.memory, now);
                 self.memory.finished |= plan.finished;
-                self.report(&plan, now);
+                if let Some(left) = self.report(&plan, now) {
+                    wake = wake.min(left);
+                }
                 if let Some(at) = plan.wake {
                     let left = Duration::try_from(at.duration_since(now)).unwrap_or_default();
                     wake = wake.min(left + Duration::from_millis(1));

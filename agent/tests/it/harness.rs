@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pilothouse_agent::cgroups::Cgroups;
-use pilothouse_agent::cri::Runtime;
+use pilothouse_agent::cri::{Runtime, changes};
+use pilothouse_agent::network::index::follow_services;
 use pilothouse_agent::node::Handle;
 use pilothouse_agent::node::machine::Machine;
 use pilothouse_agent::objects::Objects;
@@ -59,11 +60,15 @@ impl Node {
             recorder,
             host_ports: Arc::default(),
             registry: Arc::new(Registry::default()),
-            relist: Arc::default(),
+            changes: Arc::default(),
+            services: Arc::default(),
             node: Arc::new(Handle::new(config, Machine::read(dir))),
         });
         let shutdown = CancellationToken::new();
-        tokio::spawn(told.run(client, "node-1".into(), shutdown.clone()));
+        tokio::spawn(told.run(client.clone(), "node-1".into(), shutdown.clone()));
+        let (runtime, changes) = (Arc::clone(&context.runtime), Arc::clone(&context.changes));
+        tokio::spawn(changes::follow(runtime, changes, shutdown.clone()));
+        tokio::spawn(follow_services(client, Arc::clone(&context.services), shutdown.clone()));
         let task = tokio::spawn(Manager::new(Arc::clone(&context)).run(shutdown.clone()));
         Self { api, context, running: (shutdown, task) }
     }

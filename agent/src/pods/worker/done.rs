@@ -67,6 +67,9 @@ impl Worker {
             Done::Killed => {}
             Done::Reported(reported) => {
                 self.reporting = false;
+                if !matches!(reported, Reported::Failed) {
+                    self.report_retry.reset();
+                }
                 match reported {
                     Reported::Written(pod) => {
                         self.written.clone_from(&pod.metadata.resource_version);

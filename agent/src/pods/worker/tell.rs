@@ -1,11 +1,13 @@
 //! What the API and its users are told of a pod: its status, and events of back-offs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::PodStatus;
+use tokio::time::Instant;
 
-use super::{Done, Task, Worker};
+use super::{Done, SETTLE, Task, Worker};
 use crate::events::{Subject, Type};
 use crate::pods::containers::{self, Kind};
 use crate::pods::plan::{self, Plan};
@@ -13,7 +15,8 @@ use crate::pods::report;
 use crate::pods::status::{self, Surroundings};
 
 impl Worker {
-    pub(super) fn report(&mut self, plan: &Plan, now: Timestamp) {
+    /// Tells how the pod is, if that is news; says how long it can wait for what follows.
+    pub(super) fn report(&mut self, plan: &Plan, now: Timestamp) -> Option<Duration> {
         for (name, waiting) in &plan.waiting {
             let count = self.observed.newest(name).map_or(-1, |seen| seen.restart_count);
             if waiting.reason == "CrashLoopBackOff" && self.told_backoffs.get(name) != Some(&count) {
@@ -24,7 +27,7 @@ impl Worker {
             }
         }
         if self.reporting || self.gone {
-            return;
+            return None;
         }
         let status = self.status(plan, now);
         let delete = self.memory.torn_down && self.pod.metadata.deletion_timestamp.is_some() && !self.deleting;
@@ -33,17 +36,37 @@ impl Worker {
         let is_answer = self.written.is_some() && self.written == self.pod.metadata.resource_version;
         let difference = difference.filter(|difference| !(is_answer && self.sent.as_ref() == Some(difference)));
         if difference.is_none() && !delete {
-            return;
+            self.untold = None;
+            return None;
         }
+        if !delete && !self.is_urgent(&status) {
+            let left = SETTLE.saturating_sub(self.untold.get_or_insert_with(Instant::now).elapsed());
+            if !left.is_zero() {
+                return Some(left);
+            }
+        }
+        self.untold = None;
         self.reporting = true;
         if difference.is_some() {
             self.sent.clone_from(&difference);
         }
-        let (context, pod) = (Arc::clone(&self.context), Arc::clone(&self.pod));
-        self.spawn(
-            Task::Report,
-            async move { Done::Reported(report::report(&context, &pod, difference, delete).await) },
-        );
+        let (context, pod, pause) = (Arc::clone(&self.context), Arc::clone(&self.pod), self.report_retry.wait());
+        self.spawn(Task::Report, async move {
+            Done::Reported(report::report(&context, &pod, difference, delete, pause).await)
+        });
+        None
+    }
+
+    /// Whether somebody waits for this: a pod that became ready, or no longer is, or has ended. Of one that is being
+    /// deleted the last report follows soon.
+    fn is_urgent(&self, status: &PodStatus) -> bool {
+        let is_ready = |status: &PodStatus| {
+            status.conditions.iter().flatten().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        };
+        let former = self.pod.status.as_ref();
+        self.pod.metadata.deletion_timestamp.is_none()
+            && (former.is_some_and(is_ready) != is_ready(status)
+                || former.and_then(|former| former.phase.as_ref()) != status.phase.as_ref())
     }
 
     /// A container that runs again has no back-off to tell of.
