@@ -87,6 +87,26 @@ struct Tasks {
     _close: DropGuard,
 }
 
+/// A runtime of one thread, for as long as this lives: everybody waits for the sequencer, so it waits for nobody, as it
+/// would for what happens to be ready before it on a thread that does other work.
+struct OwnThread {
+    handle: tokio::runtime::Handle,
+    /// Dropped, it ends.
+    ends: oneshot::Sender<()>,
+}
+
+impl OwnThread {
+    fn start() -> Result<Self> {
+        let failed = |error: std::io::Error| Error::Internal(format!("the sequencer's thread: {error}"));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+        let handle = runtime.handle().clone();
+        let (ends, ended) = oneshot::channel::<()>();
+        let work = move || drop(runtime.block_on(ended));
+        std::thread::Builder::new().name("sequencer".to_owned()).spawn(work).map_err(failed)?;
+        Ok(Self { handle, ends })
+    }
+}
+
 /// How the store is doing.
 #[derive(Clone, Debug)]
 pub struct StoreStatus {
@@ -124,9 +144,15 @@ impl Store {
         let (questions, asked) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(config, indexer)?);
         migrate(&shared).await?;
-        let sequencer = Sequencer::start(shared.clone(), units).await?;
+        let OwnThread { handle, ends } = OwnThread::start()?;
+        let starting = handle.spawn(Sequencer::start(shared.clone(), units));
+        let sequencer = starting.await.map_err(|error| Error::Internal(error.to_string()))??;
         let mut running = JoinSet::new();
-        running.spawn(sequencer.run());
+        running.spawn(async move {
+            // That it has ended is all there is to know.
+            let _ = handle.spawn(sequencer.run()).await;
+            drop(ends);
+        });
         running.spawn(lookout::run(shared.clone(), asked));
         running.spawn(maintenance::run(shared.clone()));
         let tasks = Tasks { running: Mutex::new(running), _close: shared.closing.clone().drop_guard() };
