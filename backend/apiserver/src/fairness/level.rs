@@ -33,6 +33,8 @@ pub struct Level {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct State {
     pub bounds: Bounds,
+    /// By what all need; while the server is behind, a part of them counts.
+    pub seats: u32,
     pub smoothed: Smoothed,
     pub seen: Observed,
 }
@@ -52,10 +54,6 @@ impl Level {
 
     fn now(&self) -> f64 {
         self.clock.elapsed().as_secs_f64()
-    }
-
-    pub fn limit(&self) -> u32 {
-        self.queues.lock().limit()
     }
 
     /// New settings; who fits now runs.

@@ -79,6 +79,7 @@ pub struct Measures {
     smoothed: Family<LevelLabels, Number>,
     target: Family<LevelLabels, Number>,
     fair_fraction: Number,
+    seats_part: Number,
 }
 
 impl Default for Measures {
@@ -105,6 +106,12 @@ impl Default for Measures {
             smoothed: Family::default(),
             target: Family::default(),
             fair_fraction: Gauge::default(),
+            // All of them, until it is found otherwise.
+            seats_part: {
+                let part = Gauge::default();
+                part.set(1.0);
+                part
+            },
         }
     }
 }
@@ -183,6 +190,10 @@ impl Measures {
         self.fair_fraction.set(fraction);
     }
 
+    pub fn seats_part(&self, part: f64) {
+        self.seats_part.set(part);
+    }
+
     pub fn register(&self, registry: &mut Registry) {
         let registry = registry.sub_registry_with_prefix("apiserver_flowcontrol");
         registry.register("rejected_requests", "Requests that were refused", self.refused.clone());
@@ -209,5 +220,10 @@ impl Measures {
         registry.register("demand_seats_smoothed", "Seats wanted, smoothed", self.smoothed.clone());
         registry.register("target_seats", "Seats each level should have", self.target.clone());
         registry.register("seat_fair_frac", "Fraction of its target that each level gets", self.fair_fraction.clone());
+        registry.register(
+            "seats_in_use_frac",
+            "Fraction of its seats that each level has while the server is behind",
+            self.seats_part.clone(),
+        );
     }
 }

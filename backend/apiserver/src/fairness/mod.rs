@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request ─► FlowSchema (matching, config) ─► level (queues, demand) ─► turn
-//! PriorityLevelConfigurations ─► seats by shares, lent and borrowed by need (sharing)
+//! PriorityLevelConfigurations ─► seats by shares, lent and borrowed by need (sharing), fewer while behind (pressure)
 //! ```
 //!
 //! Source: <https://kubernetes.io/docs/concepts/cluster-administration/flow-control/>
@@ -11,7 +11,7 @@
 //! turn that is held is given back however its request ends.
 //!
 //! Apart from upstream: a write takes one seat while it runs and none afterwards, since an event is encoded once
-//! however many watch it.
+//! however many watch it; a server that falls behind runs fewer requests at once.
 
 mod body;
 mod config;
@@ -20,6 +20,7 @@ mod follow;
 mod level;
 mod matching;
 mod measures;
+mod pressure;
 mod queues;
 mod sharing;
 
@@ -38,6 +39,7 @@ use self::config::{Distinguisher, Specs};
 use self::level::{Level, State};
 use self::matching::Rule;
 use self::measures::{Figures, FlowMeasures, Measures};
+use self::pressure::Pressure;
 use self::sharing::Need;
 use crate::body::Body;
 use crate::request::RequestInfo;
@@ -79,6 +81,7 @@ struct Plan {
 pub struct Fairness {
     plan: ArcSwap<Plan>,
     measures: Measures,
+    pressure: Pressure,
     /// One change of the plan at a time.
     changing: Mutex<()>,
     /// Tells who keeps the objects in order that they have changed.
@@ -90,6 +93,7 @@ impl Default for Fairness {
         let fairness = Self {
             plan: ArcSwap::default(),
             measures: Measures::default(),
+            pressure: Pressure::new(TOTAL_SEATS),
             changing: Mutex::default(),
             changed: tokio::sync::Notify::new(),
         };
@@ -120,6 +124,9 @@ impl Fairness {
     /// # Errors
     /// 429 when its queue is full or no turn came in time.
     pub async fn enter(&self, flow: &Flow, user: &UserInfo, info: &RequestInfo, seats: u32) -> Result<Turn, Status> {
+        if self.pressure.probe().await {
+            self.press();
+        }
         let by = match flow.distinguisher {
             Distinguisher::None => "",
             Distinguisher::User => &user.name,
@@ -182,6 +189,16 @@ impl Fairness {
         self.share(&plan);
     }
 
+    /// Has each level run as many requests as the server can keep up with.
+    fn press(&self) {
+        let _one = self.changing.lock();
+        for (spec, level) in &self.plan.load().levels {
+            let seats = level.state.lock().seats;
+            level.configure(spec, self.pressure.apply(seats));
+        }
+        self.measures.seats_part(self.pressure.part());
+    }
+
     fn share(&self, plan: &Plan) {
         let states: Vec<State> = plan.levels.iter().map(|(_, level)| *level.state.lock()).collect();
         let needs: Vec<Need> = plan
@@ -198,10 +215,11 @@ impl Fairness {
         let (seats, fraction) = sharing::divide(&needs);
         self.measures.fair_fraction(fraction);
         for (((spec, level), state), (need, current)) in plan.levels.iter().zip(&states).zip(needs.iter().zip(seats)) {
-            level.configure(spec, current);
+            level.state.lock().seats = current;
+            level.configure(spec, self.pressure.apply(current));
             let figures = Figures {
                 bounds: state.bounds,
-                current: level.limit(),
+                current,
                 seen: state.seen,
                 smoothed: state.smoothed.0,
                 target: need.target(),

@@ -132,10 +132,6 @@ impl<T> QueueSet<T> {
         self.demand.take(now)
     }
 
-    pub fn limit(&self) -> u32 {
-        self.limit
-    }
-
     /// Changes shape and limit; gives who may run now. Queues too many are served to their end.
     pub fn configure(&mut self, now: f64, shape: Shape, limit: u32) -> Vec<(T, Seat)> {
         self.advance(now);

@@ -37,7 +37,7 @@ async fn turns_are_waited_for_given_back_and_refused() {
     let fairness = scarce();
     let (jane, asked) = (UserInfo::new("jane", &["system:authenticated"]), info("a"));
     let flow = fairness.classify(&jane, &asked).unwrap();
-    assert_eq!((flow.name.as_str(), flow.level.name.as_str(), flow.level.limit()), ("mine", "scarce", 3));
+    assert_eq!((flow.name.as_str(), flow.level.name.as_str(), flow.level.state.lock().seats), ("mine", "scarce", 3));
     let mut response = Response::new(crate::body::empty());
     flow.mark(&mut response);
     assert_eq!(response.headers()[SCHEMA_HEADER], "mine-uid");
