@@ -27,9 +27,9 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// While something is not as it should be, it is looked after more often.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const PROBE_PATIENCE: Duration = Duration::from_secs(3);
-/// Nodes that are asked at the same time, and what each adds to the pause between rounds: at most a hundred a second.
+/// Nodes that are asked at the same time, and what each adds to the pause between rounds: at most ten a second.
 const AT_ONCE: usize = 32;
-const PAUSE_PER_NODE: Duration = Duration::from_millis(10);
+const PAUSE_PER_NODE: Duration = Duration::from_millis(100);
 /// Endpoints in one slice, as upstream's controllers have it; a thousand are allowed.
 const PER_SLICE: usize = 100;
 /// Nodes whose problems are told.

@@ -32,8 +32,8 @@ use crate::events::Type;
 use crate::key::Key;
 use crate::run::{Context, Controller, Reconcile, reconciler};
 
-/// Many workers: each waits for the API most of the time.
-pub const CONTROLLER: Controller = Controller { name: "generic-garbage-collector", workers: 10, start };
+/// As many workers as upstream: each waits for the API most of the time.
+pub const CONTROLLER: Controller = Controller { name: "generic-garbage-collector", workers: 20, start };
 
 const NOT_READY: Duration = Duration::from_millis(200);
 /// How soon to look again for an owner of a kind that is not served.
