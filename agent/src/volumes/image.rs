@@ -7,7 +7,7 @@ use std::path::Path;
 
 use tokio::process::Command;
 
-use super::is_mounted;
+use super::mounts::is_mounted;
 
 pub const PLUGIN: &str = "kubernetes.io~image";
 

@@ -8,6 +8,7 @@ pub mod claims;
 pub mod content;
 pub mod host_path;
 pub mod image;
+mod mounts;
 pub mod ownership;
 pub mod subpath;
 pub mod token;
@@ -25,6 +26,7 @@ use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use tracing::{debug, warn};
 
 use self::content::{Fetched, Source};
+use self::mounts::is_mounted;
 use self::ownership::Ownership;
 use self::token::Tokens;
 use crate::objects::Objects;
@@ -57,29 +59,6 @@ pub struct Mounter {
     memory_dir: PathBuf,
     objects: Arc<Objects>,
     tokens: Tokens,
-}
-
-fn is_mounted(path: &Path) -> bool {
-    // A mount has another device than its parent, unless it shows a folder of the same filesystem.
-    let device = |path: &Path| {
-        use std::os::unix::fs::MetadataExt;
-        fs::symlink_metadata(path).map(|metadata| metadata.dev()).ok()
-    };
-    match path.parent() {
-        Some(parent) if device(path) == device(parent) => is_mount_point(path),
-        Some(_) => device(path).is_some(),
-        None => true,
-    }
-}
-
-fn is_mount_point(path: &Path) -> bool {
-    let Ok(path) = fs::canonicalize(path) else { return false };
-    mount_points().is_ok_and(|points| points.iter().any(|point| Path::new(point) == path))
-}
-
-fn mount_points() -> io::Result<Vec<String>> {
-    let text = fs::read_to_string("/proc/self/mountinfo")?;
-    Ok(text.lines().filter_map(|line| line.split(' ').nth(4)).map(str::to_owned).collect())
 }
 
 fn mount_tmpfs(path: &Path, options: &str) -> io::Result<()> {
@@ -319,8 +298,8 @@ impl Mounter {
         }
         run_blocking(move || {
             // What is still mounted (by whomever) must survive.
-            if let Some(held) = mounts_below(&pod_dir)?.first() {
-                return Err(io::Error::other(format!("{held} is still mounted")));
+            if let Some(held) = mounts::first_below(&pod_dir)? {
+                return Err(io::Error::other(format!("{} is still mounted", held.display())));
             }
             remove(&memory)?;
             remove(&pod_dir)
@@ -331,16 +310,6 @@ impl Mounter {
 
 fn entries(dir: &Path) -> Vec<PathBuf> {
     fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
-}
-
-fn mounts_below(dir: &Path) -> io::Result<Vec<String>> {
-    let dir = match fs::canonicalize(dir) {
-        Ok(dir) => dir,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let prefix = format!("{}/", dir.display());
-    Ok(mount_points()?.into_iter().filter(|point| point.starts_with(&prefix)).collect())
 }
 
 fn remove(dir: &Path) -> io::Result<()> {
