@@ -28,11 +28,21 @@ pub struct Connection {
     host: HeaderValue,
     authorization: Option<HeaderValue>,
     authority: String,
+    target: Target,
 }
 
 enum Sender {
     H1(http1::SendRequest<Full<Bytes>>),
     H2(http2::SendRequest<Full<Bytes>>),
+}
+
+impl Sender {
+    fn is_closed(&self) -> bool {
+        match self {
+            Self::H1(sender) => sender.is_closed(),
+            Self::H2(sender) => sender.is_closed(),
+        }
+    }
 }
 
 impl Connection {
@@ -68,7 +78,8 @@ impl Connection {
         if let Some(value) = &mut authorization {
             value.set_sensitive(true);
         }
-        Ok(Self { sender, host: HeaderValue::from_str(&authority)?, authorization, authority })
+        let host = HeaderValue::from_str(&authority)?;
+        Ok(Self { sender, host, authorization, authority, target: target.clone() })
     }
 
     /// Sends a request; gives the response's head, with the body to be read.
@@ -86,6 +97,10 @@ impl Connection {
         body: Bytes,
         media: HeaderValue,
     ) -> Result<Response<Incoming>> {
+        // Servers close what nobody used for a while.
+        if self.sender.is_closed() {
+            *self = Box::pin(Self::open(&self.target.clone())).await?;
+        }
         let has_body = !body.is_empty();
         let mut request = Request::new(Full::new(body));
         *request.method_mut() = method;

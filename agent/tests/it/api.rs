@@ -27,6 +27,8 @@ struct State {
     revision: u64,
     /// By collection (`pods`), namespace and name.
     objects: BTreeMap<(String, String, String), Value>,
+    /// Method and path within the namespace of every request but watches.
+    asked: Vec<String>,
 }
 
 fn merge(target: &mut Value, patch: &Value) {
@@ -96,6 +98,22 @@ impl Api {
         state.objects.iter().filter(|((of, ..), _)| of == collection).map(|(_, object)| object.clone()).collect()
     }
 
+    /// An object without a namespace.
+    pub fn global(&self, collection: &str, name: &str) -> Option<Value> {
+        self.state.lock().objects.get(&(collection.to_owned(), String::new(), name.to_owned())).cloned()
+    }
+
+    /// Takes an object away.
+    pub fn remove(&self, collection: &str, object: Value) {
+        let mut state = self.state.lock();
+        self.store(&mut state, collection, object, "DELETED");
+    }
+
+    /// How often it was asked for just this.
+    pub fn asked(&self, what: &str) -> usize {
+        self.state.lock().asked.iter().filter(|asked| *asked == what).count()
+    }
+
     /// Deletes a pod as the API does: with a grace period, or at once.
     pub fn delete_pod(&self, name: &str, grace: i64) {
         let mut state = self.state.lock();
@@ -150,32 +168,32 @@ impl Api {
 
     fn serve(&self, method: &Method, path: &[&str], body: &Bytes) -> (u16, Value) {
         let sent = || serde_json::from_slice::<Value>(body).unwrap();
+        let (namespace, rest) = match path {
+            ["api", "v1", "namespaces", namespace, rest @ ..] => (Some(*namespace), rest),
+            ["api", "v1", rest @ ..] => (None, rest),
+            _ => return refusal(404, "NotFound", &format!("{method} /{}", path.join("/"))),
+        };
+        let key = |collection: &str, name: &str| {
+            (collection.to_owned(), namespace.unwrap_or_default().to_owned(), name.to_owned())
+        };
         let mut state = self.state.lock();
-        match (method, path) {
-            (&Method::GET, ["api", "v1", collection]) => (200, list(&state, collection, None)),
-            (&Method::GET, ["api", "v1", "namespaces", namespace, collection]) => {
-                (200, list(&state, collection, Some(namespace)))
-            }
-            (&Method::GET, ["api", "v1", "namespaces", namespace, collection, name]) => {
-                let key = ((*collection).to_owned(), (*namespace).to_owned(), (*name).to_owned());
-                match state.objects.get(&key) {
-                    Some(object) => (200, object.clone()),
-                    None => refusal(404, "NotFound", &format!("{collection} \"{name}\" not found")),
-                }
-            }
-            (&Method::POST, ["api", "v1", "namespaces", _, "serviceaccounts", name, "token"]) => {
+        state.asked.push(format!("{method} {}", rest.join("/")));
+        match (method, rest) {
+            (&Method::GET, [collection]) => (200, list(&state, collection, namespace)),
+            (&Method::GET, [collection, name]) => match state.objects.get(&key(collection, name)) {
+                Some(object) => (200, object.clone()),
+                None => refusal(404, "NotFound", &format!("{collection} \"{name}\" not found")),
+            },
+            (&Method::POST, ["serviceaccounts", name, "token"]) => {
                 let expires = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(1);
                 let mut answer = sent();
                 answer["status"] =
                     json!({"token": format!("token-of-{name}"), "expirationTimestamp": expires.to_string()});
                 (201, answer)
             }
-            (&Method::POST, ["api", "v1", "namespaces", _, collection]) => {
-                (201, self.store(&mut state, collection, sent(), "ADDED"))
-            }
-            (&Method::PATCH, ["api", "v1", "namespaces", namespace, collection, name, ..]) => {
-                let key = ((*collection).to_owned(), (*namespace).to_owned(), (*name).to_owned());
-                let Some(mut object) = state.objects.get(&key).cloned() else {
+            (&Method::POST, [collection]) => (201, self.store(&mut state, collection, sent(), "ADDED")),
+            (&Method::PATCH, [collection, name, ..]) => {
+                let Some(mut object) = state.objects.get(&key(collection, name)).cloned() else {
                     return refusal(404, "NotFound", "not found");
                 };
                 let patch = sent();
@@ -186,9 +204,8 @@ impl Api {
                 merge(&mut object, &patch);
                 (200, self.store(&mut state, collection, object, "MODIFIED"))
             }
-            (&Method::DELETE, ["api", "v1", "namespaces", namespace, collection, name]) => {
-                let key = ((*collection).to_owned(), (*namespace).to_owned(), (*name).to_owned());
-                let Some(mut object) = state.objects.get(&key).cloned() else {
+            (&Method::DELETE, [collection, name]) => {
+                let Some(mut object) = state.objects.get(&key(collection, name)).cloned() else {
                     return refusal(404, "NotFound", "not found");
                 };
                 if object["metadata"]["finalizers"].as_array().is_some_and(|all| !all.is_empty()) {

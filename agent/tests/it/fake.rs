@@ -3,11 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use pilothouse_agent::cri::Runtime;
 use pilothouse_agent::cri::fake::{Behaviour, Fake};
+use pilothouse_agent::node::{self, Handle, machine::Machine};
 use serde_json::{Value, json};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::api::Api;
-use crate::harness::{Node, condition, is_ready};
+use crate::harness::{Node, condition, config, is_ready};
 
 struct Test {
     node: Node,
@@ -53,9 +57,43 @@ async fn a_pod_runs_and_goes() {
     assert_eq!(&calls[..5], ["run web", "create a", "start a", "create b", "start b"]);
     assert_eq!(calls.last().unwrap(), "stop sandbox web");
     assert_eq!(test.node.told("Started").len(), 2);
-    // Made, deleted, and few reports in between: nothing is told twice.
-    let revision: u64 = pod["metadata"]["resourceVersion"].as_str().unwrap().parse().unwrap();
-    assert!(revision < 20, "{revision} writes until the pod was ready");
+    // It started at once and ended at once, so each was told once; nobody asked for Services again.
+    assert_eq!(test.node.api.asked("PATCH pods/web/status"), 2);
+    assert_eq!(test.node.api.asked("DELETE pods/web"), 1);
+    assert_eq!(test.node.api.asked("GET services"), 1);
+}
+
+#[tokio::test]
+async fn what_others_do_to_the_node_is_answered_at_once() {
+    let (api, dir) = (Api::new(), tempfile::tempdir().unwrap());
+    let handle = Arc::new(Handle::new(config(dir.path()), Machine::read(dir.path())));
+    node::register(&handle, &api.client()).await;
+    let runtime: Arc<dyn Runtime> = Arc::new(Fake::default());
+    tokio::spawn(node::keep_status(handle, api.client(), runtime, CancellationToken::new()));
+    // Far sooner than at the next regular look.
+    let ready = async || {
+        let until = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < until {
+            let node = api.global("nodes", "node-1").unwrap_or_default();
+            if is_ready(&node) {
+                return node;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the node is not ready: {:#}", api.global("nodes", "node-1").unwrap_or_default());
+    };
+    let mut node = ready().await;
+    for condition in node["status"]["conditions"].as_array_mut().unwrap() {
+        condition["status"] = json!("Unknown");
+    }
+    api.put("nodes", node);
+    let node = ready().await;
+    api.remove("nodes", node);
+    ready().await;
+    let written = api.asked("PATCH nodes/node-1/status");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(api.asked("PATCH nodes/node-1/status"), written, "its own writes are no news");
+    assert_eq!(written, 3);
 }
 
 #[tokio::test]

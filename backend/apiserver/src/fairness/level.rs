@@ -33,7 +33,7 @@ pub struct Level {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct State {
     pub bounds: Bounds,
-    /// By what all need; while the server is behind, a part of them counts.
+    /// By what all need; while the server is behind, fewer of them count.
     pub seats: u32,
     pub smoothed: Smoothed,
     pub seen: Observed,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request ─► FlowSchema (matching, config) ─► level (queues, demand) ─► turn
-//! PriorityLevelConfigurations ─► seats by shares, lent and borrowed by need (sharing), fewer while behind (pressure)
+//! PriorityLevelConfigurations ─► seats by shares, lent and borrowed by need (sharing), not while behind (pressure)
 //! ```
 //!
 //! Source: <https://kubernetes.io/docs/concepts/cluster-administration/flow-control/>
@@ -11,7 +11,7 @@
 //! turn that is held is given back however its request ends.
 //!
 //! Apart from upstream: a write takes one seat while it runs and none afterwards, since an event is encoded once
-//! however many watch it; a server that falls behind runs fewer requests at once.
+//! however many watch it; a server that falls behind lends fewer seats.
 
 mod body;
 mod config;
@@ -93,7 +93,7 @@ impl Default for Fairness {
         let fairness = Self {
             plan: ArcSwap::default(),
             measures: Measures::default(),
-            pressure: Pressure::new(TOTAL_SEATS),
+            pressure: Pressure::default(),
             changing: Mutex::default(),
             changed: tokio::sync::Notify::new(),
         };
@@ -189,14 +189,14 @@ impl Fairness {
         self.share(&plan);
     }
 
-    /// Has each level run as many requests as the server can keep up with.
+    /// Has each level run fewer requests or more, by how far behind the server is.
     fn press(&self) {
         let _one = self.changing.lock();
         for (spec, level) in &self.plan.load().levels {
-            let seats = level.state.lock().seats;
-            level.configure(spec, self.pressure.apply(seats));
+            let State { bounds, seats, .. } = *level.state.lock();
+            level.configure(spec, self.pressure.apply(bounds, seats));
         }
-        self.measures.seats_part(self.pressure.part());
+        self.measures.lendable_part(self.pressure.part());
     }
 
     fn share(&self, plan: &Plan) {
@@ -216,7 +216,7 @@ impl Fairness {
         self.measures.fair_fraction(fraction);
         for (((spec, level), state), (need, current)) in plan.levels.iter().zip(&states).zip(needs.iter().zip(seats)) {
             level.state.lock().seats = current;
-            level.configure(spec, self.pressure.apply(current));
+            level.configure(spec, self.pressure.apply(state.bounds, current));
             let figures = Figures {
                 bounds: state.bounds,
                 current,

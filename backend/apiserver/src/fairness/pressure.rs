@@ -1,32 +1,29 @@
-//! How many requests run at once, by how far behind the server is. More of them than it can keep up with would only
-//! wait within the runtime, where nobody is preferred; in their queues a node's heartbeat goes before a list.
+//! How far behind the server is, and so how many of its seats are given out. More requests than it can keep up with
+//! would only wait within the runtime, where nobody is preferred; in their queues a node's heartbeat goes before a list.
 //!
 //! How far behind: a request now and then lets everything go first that is ready to run on its thread, and measures
-//! how long that takes.
+//! how long that takes. While that is too long, levels have fewer and fewer of the seats that they might lend.
 //!
-//! Invariants: a server that keeps up limits nobody beyond the configuration; one that does not still lets enough run to
-//! be busy; an idle one does nothing.
+//! Invariants: a server that keeps up limits nobody beyond the configuration; a level always has what it does not lend;
+//! an idle server does nothing.
 
 use std::cell::Cell;
-use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use super::sharing::Bounds;
+
 /// How often a thread measures, at most.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
 /// How often the measured is judged.
 const JUDGE_EVERY: Duration = Duration::from_millis(100);
-/// Mean delays above which fewer requests run, and below which more do.
+/// The mean delay that is too long.
 const TOO_LATE: Duration = Duration::from_millis(40);
-const IN_TIME: Duration = Duration::from_millis(15);
+/// What is left at each judgement then, and what is added otherwise.
 const LESS: f64 = 0.7;
-const MORE: f64 = 1.2;
-/// Seats for each processor that are always there in all: what waits for a commit needs no processor meanwhile.
-const LEAST_PER_PROCESSOR: u32 = 32;
-/// And on each level: a request may be the cause of another one.
-const LEAST_PER_LEVEL: u32 = 4;
+const MORE: f64 = 0.05;
 
 thread_local! {
     static PROBED: Cell<Option<Instant>> = const { Cell::new(None) };
@@ -40,26 +37,24 @@ struct Window {
 
 pub struct Pressure {
     window: Mutex<Window>,
-    /// The part of its seats that each level has, as the bits of a number from `least` to 1.
+    /// The part that each level has of the seats it might lend, as the bits of a number from 0 to 1.
     part: AtomicU64,
-    least: f64,
 }
 
-impl Pressure {
-    pub fn new(total_seats: u32) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let least = LEAST_PER_PROCESSOR.saturating_mul(u32::try_from(processors).unwrap_or(u32::MAX));
+impl Default for Pressure {
+    fn default() -> Self {
         Self {
             window: Mutex::new(Window { since: Instant::now(), sum: Duration::ZERO, count: 0 }),
             part: AtomicU64::new(1.0_f64.to_bits()),
-            least: (f64::from(least) / f64::from(total_seats)).min(1.0),
         }
     }
+}
 
-    /// What is left of a level's seats.
-    pub fn apply(&self, seats: u32) -> u32 {
-        let part = self.part();
-        if part >= 1.0 { seats } else { seats.min(((f64::from(seats) * part).ceil() as u32).max(LEAST_PER_LEVEL)) }
+impl Pressure {
+    /// What a level has of its seats.
+    pub fn apply(&self, bounds: Bounds, seats: u32) -> u32 {
+        let least = bounds.lower.min(seats);
+        least + (f64::from(seats - least) * self.part()).round() as u32
     }
 
     pub fn part(&self) -> f64 {
@@ -87,11 +82,7 @@ impl Pressure {
         let mean = window.sum / window.count;
         *window = Window { since: now, sum: Duration::ZERO, count: 0 };
         let old = self.part();
-        let new = match mean {
-            late if late > TOO_LATE => (old * LESS).max(self.least),
-            early if early < IN_TIME => (old * MORE).min(1.0),
-            _ => old,
-        };
+        let new = if mean > TOO_LATE { old * LESS } else { (old + MORE).min(1.0) };
         self.part.store(new.to_bits(), Ordering::Relaxed);
         new != old
     }
@@ -109,29 +100,26 @@ mod tests {
 
     #[test]
     fn who_falls_behind_runs_less_at_once_until_it_has_caught_up() {
-        let pressure = Pressure::new(600);
+        let (pressure, bounds) = (Pressure::default(), Bounds { nominal: 98, lower: 73, upper: 698 });
         let mut now = Instant::now();
-        assert!(!judged(&pressure, &mut now, Duration::from_millis(1)));
-        assert_eq!(pressure.apply(98), 98);
-        assert!(judged(&pressure, &mut now, Duration::from_millis(100)));
-        assert_eq!(pressure.apply(98), 69);
-        assert!(!judged(&pressure, &mut now, Duration::from_millis(25)));
-        for _ in 0..50 {
-            judged(&pressure, &mut now, Duration::from_secs(1));
-        }
-        assert_eq!(pressure.part(), pressure.least);
-        // Small levels keep what they have, or enough for a request and what it causes.
-        assert_eq!((pressure.apply(3), pressure.apply(0)), (3, 0));
-        assert!(pressure.apply(13) >= 4);
-        for _ in 0..50 {
-            judged(&pressure, &mut now, Duration::ZERO);
-        }
-        assert_eq!((pressure.part(), pressure.apply(98)), (1.0, 98));
+        let mut after = |delay: Duration, times: usize| {
+            for _ in 0..times {
+                judged(&pressure, &mut now, delay);
+            }
+            pressure.apply(bounds, 173)
+        };
+        assert_eq!(after(Duration::from_millis(1), 1), 173);
+        assert_eq!(after(Duration::from_millis(100), 1), 143);
+        assert_eq!(after(Duration::from_secs(1), 50), 73);
+        assert_eq!(after(Duration::from_millis(30), 4), 93);
+        assert_eq!(after(Duration::ZERO, 50), 173);
+        // Whose level has less than it would not lend keeps what it has.
+        assert_eq!(pressure.apply(bounds, 10), 10);
     }
 
     #[tokio::test]
     async fn what_is_ready_to_run_is_what_is_measured() {
-        let pressure = Pressure::new(10_000);
+        let pressure = Pressure::default();
         for _ in 0..8 {
             let busy = (0..4).map(|_| tokio::spawn(async { std::thread::sleep(Duration::from_millis(20)) }));
             let busy: Vec<_> = busy.collect();
