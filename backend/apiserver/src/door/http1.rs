@@ -15,6 +15,7 @@ use pilothouse_api::Status;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
+use super::relay::{Relayed, relayed};
 use crate::body::{self, Body, BoxError};
 use crate::error;
 use crate::server::{ApiServer, Peer};
@@ -131,7 +132,7 @@ fn outgoing(response: Response<Body>) -> ActixResponse<Answer> {
     let (parts, body) = response.into_parts();
     let status = actix_http::StatusCode::from_u16(parts.status.as_u16())
         .unwrap_or(actix_http::StatusCode::INTERNAL_SERVER_ERROR);
-    let mut out = ActixResponse::with_body(status, Answer(body));
+    let mut out = ActixResponse::with_body(status, Answer { body, relayed: Relayed::default() });
     for (name, value) in &parts.headers {
         // actix writes the connection's own headers.
         if matches!(*name, http::header::CONNECTION | http::header::CONTENT_LENGTH | http::header::TRANSFER_ENCODING) {
@@ -147,36 +148,44 @@ fn outgoing(response: Response<Body>) -> ActixResponse<Answer> {
 }
 
 /// A body of ours as actix wants it; the bytes stay where they are.
-pub struct Answer(Body);
+pub struct Answer {
+    body: Body,
+    relayed: Relayed,
+}
 
 impl MessageBody for Answer {
     type Error = Box<dyn std::error::Error>;
 
     fn size(&self) -> BodySize {
-        self.0.size_hint().exact().map_or(BodySize::Stream, BodySize::Sized)
+        self.body.size_hint().exact().map_or(BodySize::Stream, BodySize::Sized)
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Self::Error>>> {
-        loop {
-            match ready!(Pin::new(&mut self.0).poll_frame(cx)) {
-                None => return Poll::Ready(None),
-                Some(Err(error)) => return Poll::Ready(Some(Err(error as Self::Error))),
-                Some(Ok(frame)) => {
-                    if let Ok(data) = frame.into_data()
-                        && !data.is_empty()
-                    {
-                        return Poll::Ready(Some(Ok(data)));
+        let Self { body, relayed } = &mut *self;
+        relayed.poll(cx, |cx| {
+            loop {
+                match ready!(Pin::new(&mut *body).poll_frame(cx)) {
+                    None => return Poll::Ready(None),
+                    Some(Err(error)) => return Poll::Ready(Some(Err(error as Self::Error))),
+                    Some(Ok(frame)) => {
+                        if let Ok(data) = frame.into_data()
+                            && !data.is_empty()
+                        {
+                            return Poll::Ready(Some(Ok(data)));
+                        }
                     }
                 }
             }
-        }
+        })
     }
 }
 
 pub async fn handle(api: ApiServer, mut request: ActixRequest) -> Result<ActixResponse<Answer>, Infallible> {
-    let response = match convert(&mut request).await {
-        Ok(request) => api.handle(request).await,
-        Err(status) => error::response(&status),
-    };
-    Ok(outgoing(response))
+    let response = relayed(async {
+        match convert(&mut request).await {
+            Ok(request) => api.handle(request).await,
+            Err(status) => error::response(&status),
+        }
+    });
+    Ok(outgoing(response.await))
 }

@@ -8,6 +8,7 @@
 
 mod connection;
 mod http1;
+mod relay;
 mod upgrade;
 
 use std::io;
