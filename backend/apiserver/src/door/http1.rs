@@ -181,11 +181,12 @@ impl MessageBody for Answer {
 }
 
 pub async fn handle(api: ApiServer, mut request: ActixRequest) -> Result<ActixResponse<Answer>, Infallible> {
-    let response = relayed(async {
+    // Boxed: actix keeps the room of this future for as long as the answer lasts, and a watch's lasts for long.
+    let response = relayed(Box::pin(async move {
         match convert(&mut request).await {
             Ok(request) => api.handle(request).await,
             Err(status) => error::response(&status),
         }
-    });
+    }));
     Ok(outgoing(response.await))
 }

@@ -9,7 +9,7 @@
 
 use std::cell::OnceCell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
@@ -101,9 +101,9 @@ impl Relayed {
 }
 
 /// The future, woken by way of a relay.
-pub async fn relayed<F: Future>(future: F) -> F::Output {
-    let (mut relayed, mut future) = (Relayed::default(), pin!(future));
-    poll_fn(|cx| relayed.poll(cx, |cx| future.as_mut().poll(cx))).await
+pub fn relayed<F: Future>(mut future: Pin<Box<F>>) -> impl Future<Output = F::Output> {
+    let mut relayed = Relayed::default();
+    poll_fn(move |cx| relayed.poll(cx, |cx| future.as_mut().poll(cx)))
 }
 
 #[cfg(test)]
@@ -126,7 +126,9 @@ mod tests {
         let waiting: Vec<_> = waiting
             .into_iter()
             .map(|answer| {
-                spawn_local(async move { if relay { relayed(answer).await.unwrap() } else { answer.await.unwrap() } })
+                spawn_local(async move {
+                    if relay { relayed(Box::pin(answer)).await.unwrap() } else { answer.await.unwrap() }
+                })
             })
             .collect();
         // They wait by now.
@@ -136,10 +138,15 @@ mod tests {
         for _ in 0..8 {
             let (turns, ended) = (Rc::clone(&turns), Rc::clone(&ended));
             spawn_local(async move {
-                while !ended.get() {
+                poll_fn(|cx| {
                     turns.set(turns.get() + 1);
-                    yield_now().await;
-                }
+                    if ended.get() {
+                        return Poll::Ready(());
+                    }
+                    cx.waker().wake_by_ref();
+                    Poll::Pending
+                })
+                .await;
             });
         }
         std::thread::spawn(move || senders.into_iter().for_each(|sender| sender.send(()).unwrap())).join().unwrap();
@@ -171,13 +178,13 @@ mod tests {
             });
             let all = (0..32).map(|_| {
                 let there = there.clone();
-                spawn_local(relayed(async move {
+                spawn_local(relayed(Box::pin(async move {
                     for _ in 0..500 {
                         let (answer, answered) = oneshot::channel();
                         there.send(answer).unwrap();
                         answered.await.unwrap();
                     }
-                }))
+                })))
             });
             for one in all.collect::<Vec<_>>() {
                 one.await.unwrap();
