@@ -79,7 +79,7 @@ pub struct Measures {
     smoothed: Family<LevelLabels, Number>,
     target: Family<LevelLabels, Number>,
     fair_fraction: Number,
-    lendable_part: Number,
+    seats_part: Number,
 }
 
 impl Default for Measures {
@@ -107,7 +107,7 @@ impl Default for Measures {
             target: Family::default(),
             fair_fraction: Gauge::default(),
             // All of them, until it is found otherwise.
-            lendable_part: {
+            seats_part: {
                 let part = Gauge::default();
                 part.set(1.0);
                 part
@@ -190,8 +190,8 @@ impl Measures {
         self.fair_fraction.set(fraction);
     }
 
-    pub fn lendable_part(&self, part: f64) {
-        self.lendable_part.set(part);
+    pub fn seats_part(&self, part: f64) {
+        self.seats_part.set(part);
     }
 
     pub fn register(&self, registry: &mut Registry) {
@@ -221,9 +221,9 @@ impl Measures {
         registry.register("target_seats", "Seats each level should have", self.target.clone());
         registry.register("seat_fair_frac", "Fraction of its target that each level gets", self.fair_fraction.clone());
         registry.register(
-            "lendable_seats_frac",
-            "Fraction of the seats it might lend that each level has: less than 1 while the server is behind",
-            self.lendable_part.clone(),
+            "seats_in_use_frac",
+            "Fraction of their seats that levels have: less than 1 while the server is behind",
+            self.seats_part.clone(),
         );
     }
 }

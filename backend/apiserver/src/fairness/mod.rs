@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! request ─► FlowSchema (matching, config) ─► level (queues, demand) ─► turn
-//! PriorityLevelConfigurations ─► seats by shares, lent and borrowed by need (sharing), not while behind (pressure)
+//! PriorityLevelConfigurations ─► seats by shares, lent and borrowed by need (sharing), fewer while behind (pressure)
 //! ```
 //!
 //! Source: <https://kubernetes.io/docs/concepts/cluster-administration/flow-control/>
@@ -11,7 +11,7 @@
 //! turn that is held is given back however its request ends.
 //!
 //! Apart from upstream: a write takes one seat while it runs and none afterwards, since an event is encoded once
-//! however many watch it; a server that falls behind lends fewer seats.
+//! however many watch it; a server that falls behind has fewer seats.
 
 mod body;
 mod config;
@@ -193,10 +193,10 @@ impl Fairness {
     fn press(&self) {
         let _one = self.changing.lock();
         for (spec, level) in &self.plan.load().levels {
-            let State { bounds, seats, .. } = *level.state.lock();
-            level.configure(spec, self.pressure.apply(bounds, seats));
+            let seats = level.state.lock().seats;
+            level.configure(spec, self.pressure.apply(&spec.shares, seats));
         }
-        self.measures.lendable_part(self.pressure.part());
+        self.measures.seats_part(self.pressure.part());
     }
 
     fn share(&self, plan: &Plan) {
@@ -216,7 +216,7 @@ impl Fairness {
         self.measures.fair_fraction(fraction);
         for (((spec, level), state), (need, current)) in plan.levels.iter().zip(&states).zip(needs.iter().zip(seats)) {
             level.state.lock().seats = current;
-            level.configure(spec, self.pressure.apply(state.bounds, current));
+            level.configure(spec, self.pressure.apply(&spec.shares, current));
             let figures = Figures {
                 bounds: state.bounds,
                 current,

@@ -2,18 +2,21 @@
 //! would only wait within the runtime, where nobody is preferred; in their queues a node's heartbeat goes before a list.
 //!
 //! How far behind: a request now and then lets everything go first that is ready to run on its thread, and measures
-//! how long that takes. While that is too long, levels have fewer and fewer of the seats that they might lend.
+//! how long that takes. While that is too long, levels have fewer and fewer seats, but for those that hardly lend any:
+//! they are for what must not wait (heartbeats of nodes, elections of leaders), and nodes thought lost only make more
+//! work.
 //!
-//! Invariants: a server that keeps up limits nobody beyond the configuration; a level always has what it does not lend;
-//! an idle server does nothing.
+//! Invariants: a server that keeps up limits nobody beyond the configuration; a level always has a few seats; an idle
+//! server does nothing.
 
 use std::cell::Cell;
+use std::num::NonZero;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::sharing::Bounds;
+use super::sharing::Shares;
 
 /// How often a thread measures, at most.
 const PROBE_EVERY: Duration = Duration::from_millis(10);
@@ -24,6 +27,10 @@ const TOO_LATE: Duration = Duration::from_millis(40);
 /// What is left at each judgement then, and what is added otherwise.
 const LESS: f64 = 0.7;
 const MORE: f64 = 0.05;
+/// What a level always has, for each processor.
+const LEAST_PER_PROCESSOR: usize = 4;
+/// Who lends no more than this keeps what it has.
+const HARDLY_LENDS_PERCENT: u32 = 25;
 
 thread_local! {
     static PROBED: Cell<Option<Instant>> = const { Cell::new(None) };
@@ -37,13 +44,16 @@ struct Window {
 
 pub struct Pressure {
     window: Mutex<Window>,
-    /// The part that each level has of the seats it might lend, as the bits of a number from 0 to 1.
+    /// The part of its seats that a level has, as the bits of a number from 0 to 1.
     part: AtomicU64,
+    least: u32,
 }
 
 impl Default for Pressure {
     fn default() -> Self {
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         Self {
+            least: u32::try_from(LEAST_PER_PROCESSOR * processors).unwrap_or(u32::MAX),
             window: Mutex::new(Window { since: Instant::now(), sum: Duration::ZERO, count: 0 }),
             part: AtomicU64::new(1.0_f64.to_bits()),
         }
@@ -52,8 +62,8 @@ impl Default for Pressure {
 
 impl Pressure {
     /// What a level has of its seats.
-    pub fn apply(&self, bounds: Bounds, seats: u32) -> u32 {
-        let least = bounds.lower.min(seats);
+    pub fn apply(&self, shares: &Shares, seats: u32) -> u32 {
+        let least = if shares.lendable_percent <= HARDLY_LENDS_PERCENT { seats } else { self.least.min(seats) };
         least + (f64::from(seats - least) * self.part()).round() as u32
     }
 
@@ -100,21 +110,22 @@ mod tests {
 
     #[test]
     fn who_falls_behind_runs_less_at_once_until_it_has_caught_up() {
-        let (pressure, bounds) = (Pressure::default(), Bounds { nominal: 98, lower: 73, upper: 698 });
+        let pressure = Pressure { least: 8, ..Pressure::default() };
+        let shares = |lendable_percent| Shares { shares: 1, lendable_percent, borrowing_percent: None };
         let mut now = Instant::now();
         let mut after = |delay: Duration, times: usize| {
             for _ in 0..times {
                 judged(&pressure, &mut now, delay);
             }
-            pressure.apply(bounds, 173)
+            pressure.apply(&shares(33), 108)
         };
-        assert_eq!(after(Duration::from_millis(1), 1), 173);
-        assert_eq!(after(Duration::from_millis(100), 1), 143);
-        assert_eq!(after(Duration::from_secs(1), 50), 73);
-        assert_eq!(after(Duration::from_millis(30), 4), 93);
-        assert_eq!(after(Duration::ZERO, 50), 173);
-        // Whose level has less than it would not lend keeps what it has.
-        assert_eq!(pressure.apply(bounds, 10), 10);
+        assert_eq!(after(Duration::from_millis(1), 1), 108);
+        assert_eq!(after(Duration::from_millis(100), 1), 78);
+        assert_eq!(after(Duration::from_secs(1), 50), 8);
+        // What must not wait keeps its seats, and small levels theirs.
+        assert_eq!((pressure.apply(&shares(25), 98), pressure.apply(&shares(90), 3)), (98, 3));
+        assert_eq!(after(Duration::from_millis(30), 4), 28);
+        assert_eq!(after(Duration::ZERO, 50), 108);
     }
 
     #[tokio::test]
