@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{ContainerImage, Node};
+use k8s_openapi::api::core::v1::{ContainerImage, Node, NodeStatus};
 use kube::Api;
 use kube::api::{Patch, PatchParams, PostParams};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::watch_object;
 use parking_lot::RwLock;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,7 @@ use crate::retry::Retry;
 /// How often the runtime is asked whether it is ready: quickly until it is, as the first pods wait for it.
 const LOOK: Duration = Duration::from_secs(10);
 const LOOK_UNREADY: Duration = Duration::from_millis(200);
+/// Upstream's, and as there more or less by half, lest nodes that came together report together.
 const REPORT: Duration = Duration::from_secs(5 * 60);
 const RETRY: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// The images are listed only every so often, or when asked to.
@@ -143,7 +144,7 @@ pub async fn keep_status(
     let api: Api<Node> = Api::all(client.clone());
     let mut nodes = std::pin::pin!(watch_object(api, &handle.config.node_name).default_backoff());
     let mut known = Known::Nothing;
-    let mut written: Option<Instant> = None;
+    let mut due = Instant::now();
     let mut images = Vec::new();
     let mut images_read: Option<Instant> = None;
     let mut known_runtime = String::new();
@@ -161,11 +162,13 @@ pub async fn keep_status(
         }
         let load = Load::read(&handle.config.data_dir);
         let mut wait = if ready.problems.is_empty() { LOOK } else { LOOK_UNREADY };
-        let overdue = written.is_none_or(|at| at.elapsed() > REPORT);
+        let overdue = due <= Instant::now();
         let settled = settle(&handle, &client, &mut known, (&load, &ready, images.clone()), overdue).await;
         match &settled {
             Ok(wrote) => {
-                written = if *wrote { Some(Instant::now()) } else { written };
+                if *wrote {
+                    due = Instant::now() + REPORT.mul_f64(rand::random_range(0.5..1.5));
+                }
                 retry.reset();
             }
             Err(error) => {
@@ -214,6 +217,15 @@ impl Known {
     }
 }
 
+/// The parts of the status that are not as they were; its conditions always say when they were looked at.
+fn news(former: Option<&NodeStatus>, status: &NodeStatus) -> Value {
+    let (former, mut news) = (json!(former), json!(status));
+    if let Some(news) = news.as_object_mut() {
+        news.retain(|key, value| former[key] != *value);
+    }
+    news
+}
+
 /// Brings the Node's status to what is so now, if it says something else or is `overdue`; true when it was written.
 async fn settle(
     handle: &Handle,
@@ -237,7 +249,7 @@ async fn settle(
     let write = overdue || !former.as_ref().is_some_and(|former| object::same(former, &status));
     let node = if write {
         // Conditions and addresses merge by type, so nobody else's are touched.
-        let patch = json!({"status": status});
+        let patch = json!({"status": news(former.as_ref(), &status)});
         api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await?
     } else {
         node
