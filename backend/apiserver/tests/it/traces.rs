@@ -64,6 +64,11 @@ fn named<'a>(spans: &'a [Span], name: &str) -> &'a Span {
         .unwrap_or_else(|| panic!("no span {name:?} in {:?}", spans.iter().map(|span| &span.name).collect::<Vec<_>>()))
 }
 
+/// For all threads, as the store has one of its own; every test is a process.
+fn collect(exporter: &Exporter) {
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(exporter.layer())).unwrap();
+}
+
 fn attribute(span: &Span, name: &str) -> String {
     let found = span.attributes.iter().find(|attribute| attribute.key == name);
     match found.and_then(|attribute| attribute.value.as_ref()?.value.as_ref()) {
@@ -87,7 +92,7 @@ async fn a_create_is_seen_from_the_request_to_the_batch() {
     let (collector, address) = Collector::start().await;
     let settings = Settings { endpoint: Some(address), sampling_rate_per_million: None };
     let exporter = Exporter::new(&settings).unwrap().unwrap();
-    let _spans = tracing::subscriber::set_default(tracing_subscriber::registry().with(exporter.layer()));
+    collect(&exporter);
     let cluster = TestCluster::start().await;
     let hooks = HookServer::start(|seen| review(seen, json!({"allowed": true}))).await;
     let admin = cluster.admin();
@@ -149,7 +154,7 @@ async fn a_strangers_trace_is_only_linked_to() {
     let (collector, address) = Collector::start().await;
     let settings = Settings { endpoint: Some(address), sampling_rate_per_million: Some(1_000_000) };
     let exporter = Exporter::new(&settings).unwrap().unwrap();
-    let _spans = tracing::subscriber::set_default(tracing_subscriber::registry().with(exporter.layer()));
+    collect(&exporter);
     let cluster = TestCluster::start().await;
     let eve = cluster.user("eve", &[groups::AUTHENTICATED]);
     assert_eq!(eve.send("GET", MAPS, &[("traceparent", &from("01"))], "").await.status, 403);
