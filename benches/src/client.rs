@@ -99,7 +99,7 @@ impl Connection {
     ) -> Result<Response<Incoming>> {
         // Servers close what nobody used for a while.
         if self.sender.is_closed() {
-            *self = Box::pin(Self::open(&self.target.clone())).await?;
+            *self = Box::pin(Self::open(&self.target)).await?;
         }
         let has_body = !body.is_empty();
         let mut request = Request::new(Full::new(body));

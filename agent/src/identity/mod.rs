@@ -186,7 +186,7 @@ async fn request(config: &Config, store: &Store, client: &kube::Client) -> Resul
         Err(error) => return Err(error).context("creating the CertificateSigningRequest"),
     }
     let begun = tokio::time::Instant::now();
-    let mut delay = POLL_FIRST;
+    let mut retry = Retry::new(POLL_FIRST, POLL_LAST);
     while begun.elapsed() < SIGN_PATIENCE {
         let status = api.get(&name).await.context("reading the CertificateSigningRequest")?.status.unwrap_or_default();
         if let Some(certificate) = status.certificate.filter(|pem| !pem.0.is_empty()) {
@@ -199,8 +199,7 @@ async fn request(config: &Config, store: &Store, client: &kube::Client) -> Resul
             store.forget_pending_key();
             bail!("{name} is {}: {}", refused.type_, refused.message.as_deref().unwrap_or_default());
         }
-        tokio::time::sleep(delay).await;
-        delay = (delay * 2).min(POLL_LAST);
+        tokio::time::sleep(retry.wait()).await;
     }
     store.forget_pending_key();
     bail!("{name} was not signed within {SIGN_PATIENCE:?}")
